@@ -1,0 +1,148 @@
+"""conf/maprhsm.conf: what is not secret. Every setting has a default; the file may be absent."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mrhsm_p11.errors import MrhsmError
+
+DEFAULT_HOME = Path("/opt/mapr")
+_AT_SECURE = 23  # getauxval(3)
+
+
+class ConfigurationError(MrhsmError):
+    """maprhsm.conf says something that cannot be meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The row of one setting: where it stands in the file, and which values it takes."""
+
+    key: str  # "table.name" or "name"
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+def _row(default: Any, key: str, **limits: Any) -> Any:
+    return field(default=default, metadata={"setting": Setting(key, **limits)})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The library's settings. Fields with a row are read from maprhsm.conf; `home` comes from MAPR_HOME."""
+
+    home: Path = DEFAULT_HOME
+    file: Path = DEFAULT_HOME / "conf" / "maprhsm.conf"
+    log_level: str = _row("warning", "log.level", choices=("debug", "info", "warning", "error"))
+    log_file: str = _row("", "log.file")  # empty: logs/mrhsm.log under home
+    deadline_s: float = _row(10.0, "network.deadline_seconds", least=0.1, most=600)
+    connect_s: float = _row(3.0, "network.connect_seconds", least=0.1, most=600)
+    idle_s: float = _row(60.0, "network.idle_seconds", least=1, most=3600)
+    pool_size: int = _row(4, "network.connections", least=1, most=64)
+    response_limit: int = _row(16 << 20, "network.response_bytes", least=1 << 16, most=1 << 30)
+    cache_seconds: float = _row(300.0, "keys.cache_seconds", least=0, most=86_400)
+    stale_seconds: float = _row(0.0, "keys.stale_seconds", least=0, most=86_400)
+    allow_compromised: bool = _row(False, "keys.allow_compromised")
+    foreign_objects: str = _row("read-only", "objects.foreign", choices=("read-only", "writable"))
+    pin_attempts: int = _row(10, "pin.attempts", least=0, most=1_000_000)  # 0: never locked
+    legacy: bool = _row(True, "mechanisms.legacy")
+    hw_slot: bool = _row(False, "slots.hardware")
+    settings_key: str = _row("", "settings_key")  # fingerprint that binds readers; empty: none
+    new_token_store: str = _row("file", "new_token.store", choices=("file", "kmip"))
+    new_token_like: str = _row("", "new_token.like")
+
+    @property
+    def conf_dir(self) -> Path:
+        return self.home / "conf"
+
+    @property
+    def tokens_dir(self) -> Path:
+        return self.conf_dir / "tokens"
+
+    @property
+    def log_path(self) -> Path:
+        return Path(self.log_file) if self.log_file else self.home / "logs" / "mrhsm.log"
+
+
+def load(environ: Mapping[str, str] | None = None, *, privileged: bool | None = None) -> Config:
+    """Return the settings in force for this process.
+
+    MAPR_HOME and MRHSM_CONF are ignored in a privileged (setuid, AT_SECURE) process. Raises ConfigurationError with
+    file and line for an unknown key, a wrong type or a value out of range.
+    """
+    environ = os.environ if environ is None else environ
+    privileged = _privileged() if privileged is None else privileged
+    if privileged:
+        environ = {}
+    home = Path(environ.get("MAPR_HOME") or DEFAULT_HOME)
+    file = Path(environ.get("MRHSM_CONF") or home / "conf" / "maprhsm.conf")
+    try:
+        text = file.read_bytes().decode()
+    except FileNotFoundError:
+        return Config(home=home, file=file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read {file}: {error}") from error
+    return Config(home=home, file=file, **_settings(file, text))
+
+
+def _privileged() -> bool:
+    """Tell whether the kernel marked this process AT_SECURE (setuid, setgid, file capabilities)."""
+    vector = memoryview(Path("/proc/self/auxv").read_bytes()).cast("N")
+    return dict(zip(vector[::2], vector[1::2], strict=True)).get(_AT_SECURE, 0) != 0
+
+
+def _settings(file: Path, text: str) -> dict[str, Any]:
+    import tomllib  # only where there is a file to read
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+    rows = {spec.metadata["setting"].key: spec for spec in fields(Config) if "setting" in spec.metadata}
+    found: dict[str, Any] = {}
+    for key, value in _flat(document):
+        where = f"{file}, line {_line(text, key)}"
+        if key not in rows:
+            raise ConfigurationError(f"{where}: unknown setting {key!r}")
+        found[rows[key].name] = _checked(where, rows[key].metadata["setting"], rows[key].default, value)
+    return found
+
+
+def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for name, value in document.items():
+        pairs += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return pairs
+
+
+def _checked(where: str, setting: Setting, default: Any, value: Any) -> Any:
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if type(value) is not type(default):
+        kind = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
+        raise ConfigurationError(f"{where}: {setting.key} must be {kind}")
+    if setting.choices and value not in setting.choices:
+        raise ConfigurationError(f"{where}: {setting.key} must be one of {', '.join(setting.choices)}")
+    if setting.least is not None and setting.most is not None and not setting.least <= value <= setting.most:
+        raise ConfigurationError(f"{where}: {setting.key} must be from {setting.least:g} to {setting.most:g}")
+    return value
+
+
+def _line(text: str, key: str) -> int:
+    """Return the line on which `key` is set, counting from 1; tomllib keeps no positions."""
+    *table, name = key.split(".")
+    here: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
+            here = [part.strip().strip("\"'") for part in header[1].split(".")]
+        elif assigned := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+            path = here + [part.strip("\"'") for part in assigned[1].split(".")]
+            if path == [*table, name] or (path == table and "{" in line):
+                return number
+    return 1

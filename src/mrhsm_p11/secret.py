@@ -1,0 +1,47 @@
+"""Bytes that must not be seen: keys, PINs, private keys."""
+
+from __future__ import annotations
+
+import hmac
+from typing import NoReturn
+
+
+class Secret:
+    """Owned, wipeable secret bytes; shows only its length, compares in constant time, refuses to be copied by accident.
+
+    `view()` lends the bytes without a copy for the length of one call. Wiping is best effort: Python or a library may
+    have copied what it was lent.
+    """
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, value: bytes | bytearray | memoryview) -> None:
+        self._bytes = bytearray(value)
+
+    def view(self) -> memoryview:
+        """Lend the bytes, read-only."""
+        return memoryview(self._bytes).toreadonly()
+
+    def reveal(self) -> bytes:
+        """Return a copy, for interfaces that take nothing but bytes."""
+        return bytes(self._bytes)
+
+    def wipe(self) -> None:
+        """Overwrite the bytes with zeros; the length stays."""
+        self._bytes[:] = bytes(len(self._bytes))
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._bytes, other._bytes)
+
+    __hash__ = None  # type: ignore[assignment]  # a hash would outlive a wipe
+
+    def __repr__(self) -> str:
+        return f"<secret {len(self._bytes)} bytes>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not serialised")

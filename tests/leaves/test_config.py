@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mrhsm_p11 import config
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str) -> dict[str, str]:
+        (tmp_path / "conf").mkdir(exist_ok=True)
+        (tmp_path / "conf" / "maprhsm.conf").write_text(text)
+        return {"MAPR_HOME": str(tmp_path)}
+
+    return write
+
+
+def load(environ: dict[str, str]) -> config.Config:
+    return config.load(environ, privileged=False)
+
+
+def test_everything_has_a_default(tmp_path: Path) -> None:
+    loaded = load({"MAPR_HOME": str(tmp_path)})
+    assert loaded.tokens_dir == tmp_path / "conf" / "tokens"
+    assert loaded.log_path == tmp_path / "logs" / "mrhsm.log"
+    assert (loaded.deadline_s, loaded.cache_seconds, loaded.stale_seconds, loaded.pin_attempts) == (
+        10.0,
+        300.0,
+        0.0,
+        10,
+    )
+
+
+def test_home_is_opt_mapr_without_a_variable() -> None:
+    assert load({}).home == Path("/opt/mapr")
+
+
+def test_settings_are_read_from_tables(write) -> None:
+    environ = write('[log]\nlevel = "debug"\n[network]\ndeadline_seconds = 4\nconnections = 2\n')
+    loaded = load(environ)
+    assert (loaded.log_level, loaded.deadline_s, loaded.pool_size) == ("debug", 4.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[log]\n\nlevle = "debug"\n', "line 3: unknown setting 'log.levle'"),
+        ("[network]\nconnections = 2.5\n", "line 2: network.connections must be a whole number"),
+        ("[network]\nconnections = true\n", "line 2: network.connections must be a whole number"),
+        ("[network]\nconnections = 0\n", "line 2: network.connections must be from 1 to 64"),
+        ('[new_token]\nstore = "tape"\n', "line 2: new_token.store must be one of file, kmip"),
+        ('log.level = "loud"\n', "line 1: log.level must be one of"),
+        ("[log\n", "line 1"),
+    ],
+)
+def test_bad_settings_name_file_and_line(write, text: str, says: str) -> None:
+    environ = write(text)
+    with pytest.raises(config.ConfigurationError) as caught:
+        load(environ)
+    assert says in str(caught.value)
+    assert "maprhsm.conf" in str(caught.value)
+
+
+def test_another_file_may_be_named(tmp_path: Path) -> None:
+    other = tmp_path / "other.conf"
+    other.write_text("[slots]\nhardware = true\n")
+    assert load({"MRHSM_CONF": str(other)}).hw_slot is True
+
+
+def test_variables_are_ignored_in_a_privileged_process(write) -> None:
+    environ = write("[slots]\nhardware = true\n")
+    assert config.load(environ, privileged=True) == config.Config()
+    assert config._privileged() is False
