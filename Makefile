@@ -1,0 +1,39 @@
+# The verbs that README.md and .ci/run use. `make` alone lists them.
+PYTHON ?= python3
+RUN := .venv/bin/python
+SOURCES := setup.py build_ffi.py pyproject.toml $(wildcard cdef/*)
+
+.PHONY: help setup demo check test bench clean
+
+help:
+	@echo 'setup   Debian packages (as root), .venv, the library; safe to repeat'
+	@echo 'demo    the main job: set up a token, enable it, let three consumers unwrap the CLDB key'
+	@echo 'check   formatting, lint, types, import rules'
+	@echo 'test    all tests, with branch coverage'
+	@echo 'bench   start-up and codec figures beside SoftHSM2 and PyKMIP'
+
+setup: .venv/ready
+
+.venv/ready: tools/setup.sh $(SOURCES)
+	PYTHON='$(PYTHON)' sh tools/setup.sh
+	@touch $@
+
+demo: setup
+	$(RUN) demo/demo.py
+
+check: setup
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+
+test: setup
+	$(RUN) -m coverage erase
+	$(RUN) -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=
+
+bench: setup
+	$(RUN) bench/start.py
+	$(RUN) bench/kmip_codec.py
+
+clean:
+	rm -rf .venv build dist src/*.egg-info src/mrhsm_p11/*.so
