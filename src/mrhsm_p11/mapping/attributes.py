@@ -1,0 +1,300 @@
+"""One row a CKA: how its value is encoded, which objects have it, and the standard's rules for it.
+
+The rules are the footnotes of the standard's own tables, by number:
+1 must be given to C_CreateObject, 2 must not; 3 must be given to C_GenerateKey(Pair), 4 must not; 5 must be given to
+C_UnwrapKey, 6 must not; 7 is not revealed while CKA_SENSITIVE or not CKA_EXTRACTABLE; 8 may be modified; 9 has a
+default of the token's choice; 10 only the SO sets it true; 11 stays once true; 12 stays once false. Ours: 0 may be
+changed by C_CopyObject though not by C_SetAttributeValue (the standard says so in prose).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from mrhsm_p11.constants import CKA, CKC, CKF, CKK, CKO
+from mrhsm_p11.errors import AttributeTypeInvalid, AttributeValueInvalid
+from mrhsm_p11.mapping.codecs import BIGINT, BOOL, BYTES, DATE, TEXT, ULONG, ULONGS, Codec, Raw, Value, expect
+from mrhsm_p11.mapping.mechanisms import ROWS as MECHANISMS
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeUse:
+    """A CKA as objects of some kinds have it.
+
+    `material`: the value comes from the object's material (crypto.material) and is never in Record.attributes.
+    `default` is None where there is none: the attribute is then given, derived, or absent.
+    """
+
+    type: int
+    codec: Codec
+    kinds: tuple[str, ...]
+    notes: frozenset[int]
+    default: Value | None = None
+    material: bool = False
+
+    @property
+    def required_on_create(self) -> bool:
+        return 1 in self.notes
+
+    @property
+    def forbidden_on_create(self) -> bool:
+        return 2 in self.notes
+
+    @property
+    def required_on_generate(self) -> bool:
+        return 3 in self.notes
+
+    @property
+    def forbidden_on_generate(self) -> bool:
+        return 4 in self.notes
+
+    @property
+    def required_on_unwrap(self) -> bool:
+        return 5 in self.notes
+
+    @property
+    def forbidden_on_unwrap(self) -> bool:
+        return 6 in self.notes
+
+    @property
+    def sensitive(self) -> bool:
+        return 7 in self.notes
+
+    @property
+    def settable(self) -> bool:
+        """C_SetAttributeValue may change it (in the one direction that so_only_true, only_to_true, ... leave)."""
+        return not self.notes.isdisjoint((8, 10, 11, 12))
+
+    @property
+    def copy_settable(self) -> bool:
+        """C_CopyObject's template may change it."""
+        return self.settable or 0 in self.notes
+
+    @property
+    def so_only_true(self) -> bool:
+        return 10 in self.notes
+
+    @property
+    def only_to_true(self) -> bool:
+        return 11 in self.notes
+
+    @property
+    def only_to_false(self) -> bool:
+        return 12 in self.notes
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeRow:
+    """A CKA: its one encoding, and its uses by kind of object."""
+
+    type: int
+    codec: Codec
+    uses: tuple[AttributeUse, ...]
+
+
+def decode(type: int, raw: Raw) -> Value:
+    """Return the natural value of what a caller gave.
+
+    Raises AttributeTypeInvalid for a CKA that no object here has, AttributeValueInvalid for a malformed value.
+    """
+    return _codec(type).decode(raw)
+
+
+def encode(type: int, value: Value) -> Raw:
+    """Return the C form of a natural value: bytes, or a nested template. Raises AttributeTypeInvalid."""
+    return _codec(type).encode(value)
+
+
+def _codec(type: int) -> Codec:
+    row = ROWS.get(type)
+    if row is None:
+        raise AttributeTypeInvalid(f"CKA_{CKA.name(type)} is not an attribute of any object here")
+    return row.codec
+
+
+def _decode_template(raw: Raw) -> Value:
+    if not isinstance(raw, dict):
+        raise AttributeValueInvalid("an attribute template is an array of CK_ATTRIBUTE")
+    return {nested: decode(nested, value) for nested, value in raw.items()}
+
+
+def _encode_template(value: Value) -> Raw:
+    return {nested: encode(nested, inner) for nested, inner in expect(dict, value).items()}
+
+
+TEMPLATE = Codec("TEMPLATE", _decode_template, _encode_template)
+
+
+def _use(
+    kinds: str, notes: str = "", default: Value | None = None, *, material: bool = False
+) -> tuple[str, str, Value | None, bool]:
+    return kinds, notes, default, material
+
+
+def _row(type: int, codec: Codec, *uses: tuple[str, str, Value | None, bool]) -> AttributeRow:
+    return AttributeRow(
+        type,
+        codec,
+        tuple(
+            AttributeUse(type, codec, tuple(kinds.split()), frozenset(map(int, notes.split())), default, material)
+            for kinds, notes, default, material in uses
+        ),
+    )
+
+
+def _usage(type: int, kinds: str) -> AttributeRow:
+    # default: see _USAGES
+    return _row(type, BOOL, _use(kinds, "8 9", False))
+
+
+_ROWS = (
+    _row(CKA.CLASS, ULONG, _use("object", "1")),
+    # storage objects
+    _row(CKA.TOKEN, BOOL, _use("storage", "0", False)),
+    _row(CKA.PRIVATE, BOOL, _use("storage", "0 9")),
+    _row(CKA.MODIFIABLE, BOOL, _use("storage", "0", True)),
+    _row(CKA.LABEL, TEXT, _use("storage", "8", "")),
+    _row(CKA.COPYABLE, BOOL, _use("storage", "12", True)),
+    _row(CKA.DESTROYABLE, BOOL, _use("storage", "0", True)),
+    _row(CKA.UNIQUE_ID, TEXT, _use("storage", "2 4 6")),
+    # data objects
+    _row(CKA.APPLICATION, TEXT, _use("data", "", "")),
+    _row(CKA.OBJECT_ID, BYTES, _use("data", "", b"")),
+    _row(
+        CKA.VALUE,
+        BYTES,
+        _use("data", "", b"", material=True),
+        _use("x509", "1", material=True),
+        _use("secret-value ec-private", "1 4 6 7", material=True),
+    ),
+    # certificates
+    _row(CKA.CERTIFICATE_TYPE, ULONG, _use("certificate", "1")),
+    _row(CKA.TRUSTED, BOOL, _use("certificate public secret", "10", False)),
+    _row(CKA.CERTIFICATE_CATEGORY, ULONG, _use("certificate", "", 0)),
+    _row(CKA.CHECK_VALUE, BYTES, _use("certificate secret", "", material=True)),
+    _row(CKA.START_DATE, DATE, _use("certificate", "", material=True), _use("key", "8", b"")),
+    _row(CKA.END_DATE, DATE, _use("certificate", "", material=True), _use("key", "8", b"")),
+    _row(CKA.PUBLIC_KEY_INFO, BYTES, _use("certificate public private", "", material=True)),
+    # The standard lets ISSUER and SERIAL_NUMBER be modified; here they are what the certificate says.
+    _row(CKA.SUBJECT, BYTES, _use("x509", "1", material=True), _use("public private", "8", b"")),
+    _row(CKA.ID, BYTES, _use("x509 key", "8", b"")),
+    _row(CKA.ISSUER, BYTES, _use("x509", "", material=True)),
+    _row(CKA.SERIAL_NUMBER, BYTES, _use("x509", "", material=True)),
+    _row(CKA.URL, TEXT, _use("x509", "", "")),
+    _row(CKA.HASH_OF_SUBJECT_PUBLIC_KEY, BYTES, _use("x509", "", b"")),
+    _row(CKA.HASH_OF_ISSUER_PUBLIC_KEY, BYTES, _use("x509", "", b"")),
+    _row(CKA.JAVA_MIDP_SECURITY_DOMAIN, ULONG, _use("x509", "", 0)),
+    _row(CKA.NAME_HASH_ALGORITHM, ULONG, _use("x509")),
+    # keys
+    _row(CKA.KEY_TYPE, ULONG, _use("key", "1 5")),
+    _row(CKA.DERIVE, BOOL, _use("key", "8", False)),
+    _row(CKA.LOCAL, BOOL, _use("key", "2 4 6", False)),
+    _row(CKA.KEY_GEN_MECHANISM, ULONG, _use("key", "2 4 6")),
+    _row(CKA.ALLOWED_MECHANISMS, ULONGS, _use("key")),
+    _usage(CKA.ENCRYPT, "public secret"),
+    _usage(CKA.DECRYPT, "private secret"),
+    _usage(CKA.SIGN, "private secret"),
+    _usage(CKA.SIGN_RECOVER, "private"),
+    _usage(CKA.VERIFY, "public secret"),
+    _usage(CKA.VERIFY_RECOVER, "public"),
+    _usage(CKA.WRAP, "public secret"),
+    _usage(CKA.UNWRAP, "private secret"),
+    _row(CKA.SENSITIVE, BOOL, _use("private", "8 11", True), _use("secret", "8 11", False)),
+    _row(CKA.EXTRACTABLE, BOOL, _use("private", "8 12", False), _use("secret", "8 12", True)),
+    _row(CKA.ALWAYS_SENSITIVE, BOOL, _use("private secret", "2 4 6")),
+    _row(CKA.NEVER_EXTRACTABLE, BOOL, _use("private secret", "2 4 6")),
+    _row(CKA.WRAP_WITH_TRUSTED, BOOL, _use("private secret", "11", False)),
+    _row(CKA.ALWAYS_AUTHENTICATE, BOOL, _use("private", "", False)),
+    _row(CKA.WRAP_TEMPLATE, TEMPLATE, _use("public secret")),
+    _row(CKA.UNWRAP_TEMPLATE, TEMPLATE, _use("private secret")),
+    _row(CKA.DERIVE_TEMPLATE, TEMPLATE, _use("private secret")),
+    # The AES table forbids VALUE_LEN when unwrapping; the wrapping mechanisms ask for it there, to cut off padding.
+    _row(CKA.VALUE_LEN, ULONG, _use("secret-value", "2 3", material=True)),
+    # RSA
+    _row(CKA.MODULUS, BIGINT, _use("rsa-public", "1 4", material=True), _use("rsa-private", "1 4 6", material=True)),
+    _row(CKA.MODULUS_BITS, ULONG, _use("rsa-public", "2 3", material=True)),
+    _row(
+        CKA.PUBLIC_EXPONENT,
+        BIGINT,
+        _use("rsa-public", "1", material=True),
+        _use("rsa-private", "1 4 6", material=True),
+    ),
+    _row(CKA.PRIVATE_EXPONENT, BIGINT, _use("rsa-private", "1 4 6 7", material=True)),
+    # Optional in the standard, which lets a token ask for more: the primitives compute nothing of these from the rest.
+    _row(CKA.PRIME_1, BIGINT, _use("rsa-private", "1 4 6 7", material=True)),
+    _row(CKA.PRIME_2, BIGINT, _use("rsa-private", "1 4 6 7", material=True)),
+    _row(CKA.EXPONENT_1, BIGINT, _use("rsa-private", "1 4 6 7", material=True)),
+    _row(CKA.EXPONENT_2, BIGINT, _use("rsa-private", "1 4 6 7", material=True)),
+    _row(CKA.COEFFICIENT, BIGINT, _use("rsa-private", "1 4 6 7", material=True)),
+    # EC
+    _row(CKA.EC_PARAMS, BYTES, _use("ec-public", "1 3", material=True), _use("ec-private", "1 4 6", material=True)),
+    _row(CKA.EC_POINT, BYTES, _use("ec-public", "1 4", material=True)),
+    # objects that tell what a token can do
+    _row(CKA.PROFILE_ID, ULONG, _use("profile", "2 4")),
+    _row(CKA.MECHANISM_TYPE, ULONG, _use("mechanism", "2 4")),
+)
+
+ROWS: dict[int, AttributeRow] = {row.type: row for row in _ROWS}
+
+# A usage attribute that the template leaves open is true when some mechanism here gives the key that use, as consumers
+# of other tokens expect. Wrapping is not among them: a key that may both decrypt and wrap gives away what it wraps.
+_USAGES = {CKA.ENCRYPT: CKF.ENCRYPT, CKA.DECRYPT: CKF.DECRYPT, CKA.SIGN: CKF.SIGN, CKA.VERIFY: CKF.VERIFY}
+
+_STORED_CLASSES = {
+    CKO.DATA: "data",
+    CKO.CERTIFICATE: "certificate",
+    CKO.PUBLIC_KEY: "public",
+    CKO.PRIVATE_KEY: "private",
+    CKO.SECRET_KEY: "secret",
+}
+_SECRET_KEY_TYPES = (
+    CKK.AES,
+    CKK.GENERIC_SECRET,
+    CKK.SHA_1_HMAC,
+    CKK.SHA224_HMAC,
+    CKK.SHA256_HMAC,
+    CKK.SHA384_HMAC,
+    CKK.SHA512_HMAC,
+)
+_KEY_KINDS = {
+    (CKO.PUBLIC_KEY, CKK.RSA): "rsa-public",
+    (CKO.PRIVATE_KEY, CKK.RSA): "rsa-private",
+    (CKO.PUBLIC_KEY, CKK.EC): "ec-public",
+    (CKO.PRIVATE_KEY, CKK.EC): "ec-private",
+    **{(CKO.SECRET_KEY, key_type): "secret-value" for key_type in _SECRET_KEY_TYPES},
+    (CKO.CERTIFICATE, CKC.X_509): "x509",
+}
+_UNSTORED_CLASSES = {CKO.PROFILE: "profile", CKO.MECHANISM: "mechanism"}
+
+
+def supported(cls: int, key_type: int | None) -> bool:
+    """Tell whether objects of this class and key type (certificate type, None where neither applies) can be stored."""
+    return (cls, key_type) in _KEY_KINDS or (cls == CKO.DATA and key_type is None)
+
+
+def kinds(cls: int, key_type: int | None) -> tuple[str, ...]:
+    """Return every kind that an object of this class and key type is; an unknown class is only "object"."""
+    if cls in _UNSTORED_CLASSES:
+        return ("object", _UNSTORED_CLASSES[cls])
+    if cls not in _STORED_CLASSES:
+        return ("object",)
+    found = ["object", "storage", _STORED_CLASSES[cls]]
+    if cls in (CKO.PUBLIC_KEY, CKO.PRIVATE_KEY, CKO.SECRET_KEY):
+        found.append("key")
+    if key_type is not None and (cls, key_type) in _KEY_KINDS:
+        found.append(_KEY_KINDS[cls, key_type])
+    return tuple(found)
+
+
+@cache
+def for_class(cls: int, key_type: int | None = None) -> Mapping[int, AttributeUse]:
+    """Return the attributes of an object of this class and key type (for certificates: certificate type)."""
+    mine = frozenset(kinds(cls, key_type))
+    uses = {use.type: use for row in _ROWS for use in row.uses if not mine.isdisjoint(use.kinds)}
+    for usage, flag in _USAGES.items():
+        if usage in uses and any(key_type in row.key_types and row.flags & flag for row in MECHANISMS.values()):
+            use = uses[usage]
+            uses[usage] = AttributeUse(use.type, use.codec, use.kinds, use.notes, True, use.material)
+    return uses
