@@ -1,0 +1,1 @@
+"""State below conf/tokens: files, sealing, entries of mrhsm.conf, tokens."""

@@ -1,0 +1,315 @@
+"""The token directory on disk: nothing followed, nothing half written, one writer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator
+
+from mrhsm_p11.errors import DeviceError, DeviceRemoved, MrhsmError
+
+LOCK = ".lock"
+TEMPORARY_SUFFIX = ".new"
+LOCK_POLL_S = 0.02
+
+
+class DirectoryError(MrhsmError, DeviceError):
+    """A file of the token directory cannot be used; the text names it."""
+
+
+class DirectoryMissing(MrhsmError, DeviceRemoved):
+    """The token directory is not there."""
+
+
+class DirectoryUnsafe(DirectoryError):
+    """A symbolic link or special file stands where a plain file or folder belongs."""
+
+
+class DirectoryBusy(DirectoryError):
+    """Another process is writing."""
+
+
+class FileMissing(DirectoryError):
+    """The named file is not there."""
+
+
+class FileUnreadable(DirectoryError):
+    """The named file cannot be read by this process."""
+
+
+class SaveFailed(DirectoryError):
+    """A file could not be written; the old one, if any, is unchanged."""
+
+
+class TokenDirectory:
+    """Files named `file` or `folder/file` below one directory, which is opened anew, not followed, for each call.
+
+    No descriptor is kept (hosts close descriptors they do not know), except the lock's while it is held. Any thread may
+    call; the lock is re-entrant for the thread that holds it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
+        self.path = os.fspath(path)
+        self._thread_lock = threading.RLock()
+        self._lock_depth = 0
+        self._swept: set[str] = set()
+        if create:
+            self._create()
+
+    def exists(self) -> bool:
+        """Tell whether the directory is there (a link in its place raises DirectoryUnsafe)."""
+        try:
+            os.close(self._open_root())
+        except DirectoryMissing:
+            return False
+        return True
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes. Raises FileMissing, FileUnreadable, DirectoryUnsafe."""
+        with self._folder(name) as (folder_fd, base):
+            try:
+                fd = os.open(base, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder_fd)
+            except OSError as error:
+                raise self._read_error(error, name) from None
+            with os.fdopen(fd, "rb") as file:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise DirectoryUnsafe(f"{self._full(name)} is not a plain file: remove it")
+                try:
+                    return file.read()
+                except OSError as error:
+                    raise self._read_error(error, name) from None
+
+    def stamp(self, name: str) -> tuple[int, ...]:
+        """Return a tuple that changes when the file does; empty when there is none."""
+        try:
+            with self._folder(name) as (folder_fd, base):
+                status = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
+        except (FileMissing, FileNotFoundError):
+            return ()
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+    def names(self, folder: str = "") -> list[str]:
+        """List the files (and, at the top, folders) in a folder, sorted, without the lock and unfinished files."""
+        try:
+            with self._folder(folder + "/." if folder else ".") as (folder_fd, _):
+                found = os.listdir(folder_fd)
+        except FileMissing:
+            return []
+        return sorted(name for name in found if not name.startswith("."))
+
+    def write(self, name: str, content: bytes, mode: int = 0o600) -> None:
+        """Replace or make a file, durably and whole or not at all. Raises SaveFailed, DirectoryUnsafe, DirectoryBusy."""
+        with self.lock(), self._folder(name) as (folder_fd, base):
+            self._sweep(folder_fd, name.rpartition("/")[0])
+            temporary = f".{base}.{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"
+            try:
+                self._refuse_link(folder_fd, base, name)
+                _write_new(folder_fd, temporary, content, mode)
+                os.rename(temporary, base, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+                os.fsync(folder_fd)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=folder_fd)
+                raise self._save_error(error, name) from None
+
+    def remove(self, name: str) -> bool:
+        """Remove a file durably; False when there was none."""
+        with self.lock(), self._folder(name) as (folder_fd, base):
+            try:
+                os.unlink(base, dir_fd=folder_fd)
+                os.fsync(folder_fd)
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                raise self._save_error(error, name) from None
+            return True
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder (0700) at the top; one that is there already is left as it is."""
+        with self.lock():
+            root = self._open_root()
+            try:
+                _make_folder(root, name)
+            except OSError as error:
+                raise self._save_error(error, name) from None
+            finally:
+                os.close(root)
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder of ours with the files in it; none there is success."""
+        for file in [*self.names(name)]:
+            self.remove(f"{name}/{file}")
+        with self.lock():
+            root = self._open_root()
+            try:
+                os.rmdir(name, dir_fd=root)
+                os.fsync(root)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                raise self._save_error(error, name) from None
+            finally:
+                os.close(root)
+
+    @contextlib.contextmanager
+    def lock(self, timeout_s: float = 10.0) -> Iterator[None]:
+        """Be the only writer, of all threads and processes, until the block ends. Raises DirectoryBusy."""
+        if not self._thread_lock.acquire(timeout=timeout_s):
+            raise self._busy()
+        try:
+            fd = self._lock_file(timeout_s) if self._lock_depth == 0 else -1
+            self._lock_depth += 1
+            try:
+                yield
+            finally:
+                self._lock_depth -= 1
+                if fd >= 0:
+                    os.close(fd)
+        finally:
+            self._thread_lock.release()
+
+    # ---- below: one open of the directory each
+
+    def _create(self) -> None:
+        parent, _, name = self.path.rstrip("/").rpartition("/")
+        try:
+            fd = os.open(parent or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DirectoryMissing(f"{parent} is not there: set MAPR_HOME or create it ({error.strerror})") from None
+        try:
+            _make_folder(fd, name)
+        except OSError as error:
+            raise SaveFailed(f"{self.path} cannot be made: {error.strerror}") from None
+        finally:
+            os.close(fd)
+
+    def _open_root(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise DirectoryMissing(f"{self.path} is not there: run mrhsm init, or copy it from another node") from None
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise DirectoryUnsafe(f"{self.path} is not a directory of its own: links are not followed") from None
+            raise FileUnreadable(f"{self.path} cannot be opened: {error.strerror}") from None
+
+    @contextlib.contextmanager
+    def _folder(self, name: str) -> Iterator[tuple[int, str]]:
+        """Lend the descriptor of the folder that holds `name`, and the last part of the name."""
+        folder, _, base = name.rpartition("/")
+        if not base or "/" in folder or folder in (".", "..") or base == ".." or "\0" in name:
+            raise ValueError(f"not a name in the token directory: {name!r}")
+        root = self._open_root()
+        if not folder:
+            try:
+                yield root, base
+            finally:
+                os.close(root)
+            return
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+        except OSError as error:
+            raise self._read_error(error, folder) from None
+        finally:
+            os.close(root)
+        try:
+            yield fd, base
+        finally:
+            os.close(fd)
+
+    def _lock_file(self, timeout_s: float) -> int:
+        root = self._open_root()
+        try:
+            try:
+                fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
+                _own(fd, root)
+            finally:
+                os.close(root)
+        except OSError as error:
+            raise self._save_error(error, LOCK) from None
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    os.close(fd)
+                    raise self._busy() from None
+                time.sleep(LOCK_POLL_S)
+            else:
+                return fd
+
+    def _sweep(self, folder_fd: int, folder: str) -> None:
+        """Remove what a killed writer left, once a folder; whoever holds the lock has no rival."""
+        if folder in self._swept:
+            return
+        for name in os.listdir(folder_fd):
+            if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX):
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=folder_fd)
+        self._swept.add(folder)
+
+    def _refuse_link(self, folder_fd: int, base: str, name: str) -> None:
+        try:
+            mode = os.stat(base, dir_fd=folder_fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISREG(mode):
+            raise DirectoryUnsafe(f"{self._full(name)} is not a plain file: remove it")
+
+    def _full(self, name: str) -> str:
+        return f"{self.path}/{name}"
+
+    def _busy(self) -> DirectoryBusy:
+        return DirectoryBusy(f"another process is changing {self.path}: wait until it is done, then run this again")
+
+    def _read_error(self, error: OSError, name: str) -> DirectoryError:
+        if isinstance(error, FileNotFoundError):
+            return FileMissing(f"{self._full(name)} is not there")
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            return DirectoryUnsafe(f"{self._full(name)} is a link or not what belongs there: remove it")
+        return FileUnreadable(f"{self._full(name)} cannot be read: {error.strerror}")
+
+    def _save_error(self, error: OSError, name: str) -> DirectoryError:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            return DirectoryUnsafe(f"{self._full(name)} is a link or not what belongs there: remove it")
+        return SaveFailed(f"{self._full(name)} cannot be saved, nothing was changed: {error.strerror}")
+
+
+def _write_new(folder_fd: int, name: str, content: bytes, mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=folder_fd)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        os.fchmod(fd, mode)
+        _own(fd, folder_fd)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _make_folder(parent_fd: int, name: str) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent_fd)
+    except FileExistsError:
+        return
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+    try:
+        _own(fd, parent_fd)
+        os.fsync(parent_fd)
+    finally:
+        os.close(fd)
+
+
+def _own(fd: int, folder_fd: int) -> None:
+    """Give a file that root made to the owner of its folder."""
+    if os.geteuid() == 0:
+        folder = os.fstat(folder_fd)
+        os.fchown(fd, folder.st_uid, folder.st_gid)

@@ -1,0 +1,152 @@
+"""What the security officer may do with a token, once the SO PIN has opened it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mrhsm_p11.secret import Secret
+from mrhsm_p11.tokendir import attempts, codec, entries, pinfile, sealing, signing
+from mrhsm_p11.tokendir.entries import TokenEntry
+from mrhsm_p11.tokendir.files import DirectoryError, FileMissing, TokenDirectory
+from mrhsm_p11.tokendir.pinfile import UserPin
+from mrhsm_p11.tokendir.settings import ClusterRecord, Settings
+
+BLOB_FILES = {"cldb": "cldb.key.enc", "dare": "dare.master.key.enc"}  # ClusterRecord field -> file beside user.pin
+
+
+class SettingsChanged(DirectoryError):
+    """Another command saved the token since it was opened."""
+
+
+class SettingsLocked(DirectoryError):
+    """Cluster keys are recorded in the token: what would lose them is refused."""
+
+
+class SoToken:
+    """A token opened by its SO. Each method saves at once and leaves `entry` and `settings` as saved."""
+
+    __slots__ = ("_pin_key", "_seed", "directory", "entry", "settings", "token_key")
+
+    def __init__(
+        self, directory: TokenDirectory, entry: TokenEntry, opened: sealing.Opened, seed: Secret, settings: Settings
+    ) -> None:
+        self.directory = directory
+        self.entry = entry
+        self.token_key = opened.token_key
+        self.settings = settings
+        self._pin_key = opened.pin_key
+        self._seed = seed
+
+    def save_settings(self, settings: Settings) -> None:
+        """Seal, sign and save settings; then write or repair the files of the two encrypted keys.
+
+        Raises SettingsChanged when somebody else saved in between, SaveFailed.
+        """
+        with self.directory.lock():
+            self._save(self._present(), settings)
+            self.write_blobs()
+
+    def set_user_pin(self, user: UserPin) -> None:
+        """Set the user PIN, and make user.pin agree with `user.keep`. Raises PinLenRange."""
+        with self.directory.lock():
+            entry = self._present()
+            generation = next_generation(entry.user_pin)
+            record, _ = sealing.seal_pin(
+                self.token_key, user.pin, serial=entry.serial, role="user", generation=generation, ours=user.ours
+            )
+            self.directory.make_folder(entry.serial)
+            pinfile.prepare(self.directory, entry.serial, user, generation)
+            self.entry = replace(entry, user_pin=record)
+            entries.put(self.directory, self.entry)
+            pinfile.settle(self.directory, entry.serial, user, generation)
+
+    def change_so_pin(self, new: Secret) -> None:
+        """Set the SO PIN; user PIN and keys stay as they are. Raises PinLenRange."""
+        with self.directory.lock():
+            entry = self._present()
+            generation = next_generation(entry.so_pin)
+            record, pin_key = sealing.seal_pin(
+                self.token_key, new, serial=entry.serial, role="so", generation=generation
+            )
+            private = sealing.seal(pin_key, "signing key", entry.serial, self._seed.view())
+            self._save(replace(entry, so_pin=record, sealed_private_key=private), self.settings)
+            self._pin_key = pin_key
+
+    def reset(self, label: str, so_pin: Secret) -> None:
+        """Make the token new (C_InitToken): other token key, no user PIN, no local objects; serial and connection stay.
+
+        `so_pin` is the one that opened the token. Raises SettingsLocked while cluster keys are recorded, LabelInvalid.
+        """
+        entries.check_label(label)
+        if self.settings.cluster is not None:
+            raise SettingsLocked(f"token {self.entry.serial} holds cluster keys and cannot be initialised again")
+        with self.directory.lock():
+            entry = self._present()
+            self.clear_objects()
+            self.token_key = sealing.new_token_key()
+            record, pin_key = sealing.seal_pin(
+                self.token_key, so_pin, serial=entry.serial, role="so", generation=next_generation(entry.so_pin)
+            )
+            private = sealing.seal(pin_key, "signing key", entry.serial, self._seed.view())
+            fresh = replace(entry, label=label, so_pin=record, user_pin=None, sealed_private_key=private)
+            self._save(fresh, self.settings)
+            self._pin_key = pin_key
+            pinfile.settle(self.directory, entry.serial, None, 0)
+
+    def clear_objects(self) -> None:
+        """Remove the sealed objects that are kept beside the token."""
+        for name in self.directory.names(self.entry.serial):
+            if name.endswith((".object", ".pair")):
+                self.directory.remove(f"{self.entry.serial}/{name}")
+
+    def write_blobs(self) -> None:
+        """Make the .enc files agree with the settings; what agrees is not written."""
+        cluster, serial = self.settings.cluster, self.entry.serial
+        for name, file in BLOB_FILES.items():
+            wanted = _encrypted(cluster, name)
+            if wanted:
+                self.directory.make_folder(serial)
+                if _content(self.directory, f"{serial}/{file}") != wanted:
+                    self.directory.write(f"{serial}/{file}", wanted)
+            elif self.directory.stamp(f"{serial}/{file}"):
+                self.directory.remove(f"{serial}/{file}")
+
+    def _present(self) -> TokenEntry:
+        """Return the entry as it is now; the user may have changed the user PIN, nothing else may differ."""
+        entry = entries.find(self.directory, self.entry.serial)
+        if replace(entry, user_pin=None) != replace(self.entry, user_pin=None):
+            raise SettingsChanged(f"token {entry.serial} was changed by another command meanwhile: run this again")
+        return entry
+
+    def _save(self, entry: TokenEntry, settings: Settings) -> None:
+        self.entry = signed(replace(entry, generation=entry.generation + 1), self.token_key, self._seed, settings)
+        self.settings = settings
+        entries.put(self.directory, self.entry)
+        attempts.remember_generation(self.directory, entry.serial, self.entry.generation)
+
+
+def signed(entry: TokenEntry, token_key: Secret, seed: Secret, settings: Settings) -> TokenEntry:
+    """Return the entry with these settings, sealed for its generation, and the SO's signature over it."""
+    plain = codec.canonical(codec.to_json(settings))
+    sealed = sealing.seal(token_key, "settings", entry.serial, plain, str(entry.generation).encode())
+    bare = replace(entry, store=settings.store, sealed_settings=sealed, signature=b"")
+    return replace(bare, signature=signing.sign(seed, bare.signed_bytes()))
+
+
+def next_generation(record: sealing.PinRecord | None) -> int:
+    """Return the generation of a PIN that follows `record`; a first one is drawn, so that no stale file fits it."""
+    if record is not None:
+        return record.generation + 1
+    return int.from_bytes(sealing.os.urandom(4)) + 1
+
+
+def _encrypted(cluster: ClusterRecord | None, name: str) -> bytes:
+    record = getattr(cluster, name, None) if cluster is not None else None
+    return record.encrypted if record is not None else b""
+
+
+def _content(directory: TokenDirectory, name: str) -> bytes | None:
+    try:
+        return directory.read(name)
+    except FileMissing:
+        return None
