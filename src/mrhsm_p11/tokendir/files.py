@@ -103,7 +103,7 @@ class TokenDirectory:
         return sorted(name for name in found if not name.startswith("."))
 
     def write(self, name: str, content: bytes, mode: int = 0o600) -> None:
-        """Replace or make a file, durably and whole or not at all. Raises SaveFailed, DirectoryUnsafe, DirectoryBusy."""
+        """Replace or make a file, durably, whole or not at all. Raises SaveFailed, DirectoryUnsafe, DirectoryBusy."""
         with self.lock(), self._folder(name) as (folder_fd, base):
             self._sweep(folder_fd, name.rpartition("/")[0])
             temporary = f".{base}.{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+from dataclasses import dataclass, replace
 
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir import attempts, codec, entries, pinfile, sealing, signing
@@ -64,13 +65,9 @@ class SoToken:
         """Set the SO PIN; user PIN and keys stay as they are. Raises PinLenRange."""
         with self.directory.lock():
             entry = self._present()
-            generation = next_generation(entry.so_pin)
-            record, pin_key = sealing.seal_pin(
-                self.token_key, new, serial=entry.serial, role="so", generation=generation
-            )
-            private = sealing.seal(pin_key, "signing key", entry.serial, self._seed.view())
-            self._save(replace(entry, so_pin=record, sealed_private_key=private), self.settings)
-            self._pin_key = pin_key
+            access = seal_so(self.token_key, self._seed, new, entry.serial, entry.so_pin)
+            self._save(replace(entry, so_pin=access.record, sealed_private_key=access.private_key), self.settings)
+            self._pin_key = access.pin_key
 
     def reset(self, label: str, so_pin: Secret) -> None:
         """Make the token new (C_InitToken): other token key, no user PIN, no local objects; serial and connection stay.
@@ -84,13 +81,10 @@ class SoToken:
             entry = self._present()
             self.clear_objects()
             self.token_key = sealing.new_token_key()
-            record, pin_key = sealing.seal_pin(
-                self.token_key, so_pin, serial=entry.serial, role="so", generation=next_generation(entry.so_pin)
-            )
-            private = sealing.seal(pin_key, "signing key", entry.serial, self._seed.view())
-            fresh = replace(entry, label=label, so_pin=record, user_pin=None, sealed_private_key=private)
-            self._save(fresh, self.settings)
-            self._pin_key = pin_key
+            access = seal_so(self.token_key, self._seed, so_pin, entry.serial, entry.so_pin)
+            fresh = replace(entry, label=label, so_pin=access.record, user_pin=None)
+            self._save(replace(fresh, sealed_private_key=access.private_key), self.settings)
+            self._pin_key = access.pin_key
             pinfile.settle(self.directory, entry.serial, None, 0)
 
     def clear_objects(self) -> None:
@@ -125,6 +119,21 @@ class SoToken:
         attempts.remember_generation(self.directory, entry.serial, self.entry.generation)
 
 
+@dataclass(frozen=True, slots=True)
+class SoAccess:
+    """What an SO PIN is written down as, and the key that it gives."""
+
+    record: sealing.PinRecord
+    private_key: bytes  # sealed
+    pin_key: Secret
+
+
+def seal_so(token_key: Secret, seed: Secret, pin: Secret, serial: str, before: sealing.PinRecord | None) -> SoAccess:
+    """Put the token key and the signing key under a new SO PIN. Raises PinLenRange."""
+    record, pin_key = sealing.seal_pin(token_key, pin, serial=serial, role="so", generation=next_generation(before))
+    return SoAccess(record, sealing.seal(pin_key, "signing key", serial, seed.view()), pin_key)
+
+
 def signed(entry: TokenEntry, token_key: Secret, seed: Secret, settings: Settings) -> TokenEntry:
     """Return the entry with these settings, sealed for its generation, and the SO's signature over it."""
     plain = codec.canonical(codec.to_json(settings))
@@ -137,7 +146,7 @@ def next_generation(record: sealing.PinRecord | None) -> int:
     """Return the generation of a PIN that follows `record`; a first one is drawn, so that no stale file fits it."""
     if record is not None:
         return record.generation + 1
-    return int.from_bytes(sealing.os.urandom(4)) + 1
+    return int.from_bytes(os.urandom(4)) + 1
 
 
 def _encrypted(cluster: ClusterRecord | None, name: str) -> bytes:

@@ -1,7 +1,7 @@
 """Sealing at rest: the token key, what PINs open, and one subkey of it for each purpose.
 
-A token key is 32 random bytes, stored wrapped once for each role under a key that only that role's PIN gives. Everything
-else is sealed with AES-256-GCM under an HKDF subkey, bound to the format, the token's serial and what it is.
+A token key is 32 random bytes, stored wrapped once for each role under a key that only that role's PIN gives.
+Everything else is sealed with AES-256-GCM under an HKDF subkey, bound to the format, the token's serial and what it is.
 """
 
 from __future__ import annotations

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mrhsm_p11.errors import PinIncorrect, PinLocked, UserPinNotInitialized
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir import attempts, codec, entries, pinfile, sealing, signing
 from mrhsm_p11.tokendir.entries import TokenEntry, slot_id
 from mrhsm_p11.tokendir.files import DirectoryError, TokenDirectory
-from mrhsm_p11.tokendir.officer import SoToken, next_generation, signed
+from mrhsm_p11.tokendir.officer import SoToken, next_generation, seal_so, signed
 from mrhsm_p11.tokendir.pinfile import UserPin, pin_file_exists, read_pin_file
 from mrhsm_p11.tokendir.settings import Connection, Settings
 
@@ -72,29 +72,18 @@ def create_token(
         present = entries.load(directory)
         serial = _draw_serial({slot_id(token.serial) for token in present})
         token_key, seed = sealing.new_token_key(), signing.new_seed()
-        so_record, pin_key = sealing.seal_pin(
-            token_key, so_pin, serial=serial, role="so", generation=next_generation(None)
-        )
-        private = sealing.seal(pin_key, "signing key", serial, seed.view())
-        user_record = None
+        access = seal_so(token_key, seed, so_pin, serial, None)
         directory.make_folder(serial)
-        if user_pin is not None:
-            user_record, _ = sealing.seal_pin(
-                token_key,
-                user_pin.pin,
-                serial=serial,
-                role="user",
-                generation=next_generation(None),
-                ours=user_pin.ours,
-            )
-            pinfile.prepare(directory, serial, user_pin, user_record.generation)
-        bare = TokenEntry(serial, label, store, 1, so_record, user_record, signing.public_key(seed), private, b"")
+        user_record = _first_user_pin(directory, serial, token_key, user_pin)
+        bare = TokenEntry(
+            serial, label, store, 1, access.record, user_record, signing.public_key(seed), access.private_key, b""
+        )
         entry = signed(bare, token_key, seed, settings)
         entries.save(directory, (*present, entry))
         if user_record is not None:
             pinfile.settle(directory, serial, user_pin, user_record.generation)
-        attempts.remember_generation(directory, serial, 1)
-    return SoToken(directory, entry, sealing.Opened(token_key, pin_key), seed, settings)
+        attempts.remember_generation(directory, serial, entry.generation)
+    return SoToken(directory, entry, sealing.Opened(token_key, access.pin_key), seed, settings)
 
 
 def login_user(
@@ -160,8 +149,6 @@ def change_user_pin(
 
     Raises PinIncorrect, PinLocked, PinLenRange.
     """
-    from dataclasses import replace
-
     sealing.check_pin(new)
     directory, serial = token.directory, token.entry.serial
     with directory.lock():
@@ -175,6 +162,17 @@ def change_user_pin(
         entries.put(directory, entry)
         pinfile.settle(directory, serial, None, generation)
     return replace(token, entry=entry)
+
+
+def _first_user_pin(
+    directory: TokenDirectory, serial: str, token_key: Secret, user: UserPin | None
+) -> sealing.PinRecord | None:
+    if user is None:
+        return None
+    generation = next_generation(None)
+    record, _ = sealing.seal_pin(token_key, user.pin, serial=serial, role="user", generation=generation, ours=user.ours)
+    pinfile.prepare(directory, serial, user, generation)
+    return record
 
 
 def _verify_user(
