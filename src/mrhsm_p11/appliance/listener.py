@@ -1,0 +1,109 @@
+"""The TLS listener and its sessions: one thread a connection, stopped at once."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import struct
+from pathlib import Path
+from typing import Any
+
+from kmip.core import exceptions, utils
+from kmip.services.server import session
+
+from mrhsm_p11.appliance.options import Options
+from mrhsm_p11.errors import MrhsmError
+
+HANDSHAKE_S = 10.0
+_log = logging.getLogger("mrhsm-appliance")
+
+
+class Session(session.KmipSession):  # type: ignore[misc]  # PyKMIP is untyped
+    """PyKMIP's message loop over a connection whose messages are bounded and never formatted for a log."""
+
+    def __init__(self, engine: Any, connection: ssl.SSLSocket, address: Any, options: Options) -> None:
+        super().__init__(engine, connection, address, name=f"{address[0]}:{address[1]}")
+        self.daemon = True
+        self._options = options
+        self._max_response_size = options.limit
+
+    def run(self) -> None:
+        connection = self._connection
+        try:
+            with connection:
+                connection.settimeout(HANDSHAKE_S)
+                connection.do_handshake()
+                connection.settimeout(self._options.idle or None)
+                while True:
+                    self._handle_message_loop()
+        except exceptions.ConnectionClosed:
+            return
+        except (OSError, ValueError) as problem:  # ValueError: closed by stop(), or a message that is too long
+            _log.warning("%s: %s", self.name, problem)
+
+    def _receive_request(self) -> Any:
+        header = self._receive_bytes(8)
+        size = struct.unpack_from("!I", header, 4)[0]
+        if size > self._options.limit:
+            raise ValueError(f"a message of {size} bytes is over the limit of {self._options.limit}")
+        return utils.BytearrayStream(header + self._receive_bytes(size))
+
+    def _receive_bytes(self, message_size: int) -> bytes:
+        message = bytearray(message_size)
+        view = memoryview(message)
+        while view:
+            received = self._connection.recv_into(view)
+            if not received:
+                raise exceptions.ConnectionClosed
+            view = view[received:]
+        return bytes(message)
+
+    def _send_response(self, data: Any) -> None:
+        self._connection.sendall(data)
+
+
+class Listener:
+    """Accepts until stop() is called from a signal handler or another thread."""
+
+    def __init__(self, engine: Any, options: Options, certs: Path) -> None:
+        self._engine = engine
+        self._options = options
+        self._context = _context(options, certs)
+        self._stopping = False
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((options.host, options.port), family=family, backlog=128)
+        except OSError as problem:
+            raise MrhsmError(f"cannot listen on {options.host} port {options.port}: {problem.strerror}") from problem
+        self.host, self.port = self._socket.getsockname()[:2]
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, address = self._socket.accept()
+            except OSError:
+                if self._stopping:
+                    return
+                raise
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(HANDSHAKE_S)
+            wrapped = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            Session(self._engine, wrapped, address, self._options).start()
+
+    def stop(self) -> None:
+        """Make serve() return; sessions are daemon threads and end with the process."""
+        if not self._stopping:
+            self._stopping = True
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _context(options: Options, certs: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if options.tls12:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(certs / f"{options.server}.pem", certs / f"{options.server}.key")
+    context.load_verify_locations(certs / "ca.pem")
+    return context

@@ -1,0 +1,65 @@
+"""Which stored objects have the attributes that a Locate names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kmip.core import enums
+from kmip.pie import objects, sqltypes
+
+from mrhsm_p11.appliance import kept
+from mrhsm_p11.appliance.codec import Verbatim
+
+# Single-valued attributes that are a column of the same meaning.
+COLUMNS = {
+    "Certificate Type": "certificate_type",
+    "Cryptographic Algorithm": "cryptographic_algorithm",
+    "Cryptographic Length": "cryptographic_length",
+    "Object Type": "object_type",
+    "Operation Policy Name": "operation_policy_name",
+    "Sensitive": "sensitive",
+    "State": "state",
+}
+
+
+def candidates(session: Any, wanted: Sequence[Any]) -> Any:
+    """Return the objects that the database can tell to match: by name, group and identifier."""
+    query = session.query(objects.ManagedObject)
+    for attribute in wanted:
+        name, value = attribute.attribute_name.value, attribute.attribute_value
+        if name == "Name":
+            same = sqltypes.ManagedObjectName.name == value.name_value.value
+            query = query.filter(objects.ManagedObject._names.any(same))
+        elif name == "Object Group":
+            same = objects.ObjectGroup.object_group == value.value
+            query = query.filter(objects.ManagedObject.object_groups.any(same))
+        elif name == kept.IDENTIFIER:
+            same = (kept.KeptAttribute.name == name) & (kept.KeptAttribute.value == kept.text(value.value))
+            query = query.filter(objects.ManagedObject.kept.any(same))
+    return query.all()
+
+
+def matches(managed: Any, wanted: Sequence[Any]) -> bool:
+    """Tell whether an object, of those that candidates() returned, has every attribute.
+
+    Two Initial Dates are a range; a usage mask matches when all its bits are set.
+    """
+    dates = sorted(a.attribute_value.value for a in wanted if a.attribute_name.value == "Initial Date")
+    if dates and not dates[0] <= managed.initial_date <= dates[-1]:
+        return False
+    return all(_has(managed, attribute.attribute_name.value, attribute.attribute_value) for attribute in wanted)
+
+
+def _has(managed: Any, name: str, value: Any) -> bool:
+    if name in {"Name", "Object Group", kept.IDENTIFIER, "Initial Date"}:
+        return True
+    if isinstance(value, Verbatim):
+        return value.encoded in kept.instances(managed, name)
+    if name == "Application Specific Information":
+        pair = (value.application_namespace, value.application_data)
+        return pair in {(i.application_namespace, i.application_data) for i in managed.app_specific_info}
+    if name == "Cryptographic Usage Mask":
+        asked = enums.get_enumerations_from_bit_mask(enums.CryptographicUsageMask, value.value)
+        return set(asked) <= set(getattr(managed, "cryptographic_usage_masks", ()))
+    return name in COLUMNS and getattr(managed, COLUMNS[name], None) == value.value

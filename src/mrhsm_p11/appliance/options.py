@@ -1,0 +1,56 @@
+"""What a trial appliance does and, to stand in for other vendors' products, what it refuses."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from mrhsm_p11.errors import MrhsmError
+
+# What the documentation lists as the whole of what a server must support.
+NINE_OPERATIONS = frozenset(
+    {"ACTIVATE", "CREATE", "DESTROY", "DISCOVER_VERSIONS", "GET", "LOCATE", "REKEY", "REGISTER", "REVOKE"}
+)
+VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", "2.0")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Every switch; the command line has them by these names, without underscores."""
+
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: any free one
+    store: Path | None = None  # SQLite file; None: a temporary one
+    certs: Path | None = None  # folder with ca.pem, server.pem, server.key; made where absent; None: a temporary one
+    server: str = "server"  # name of the server's certificate and key in it
+    versions: tuple[str, ...] = VERSIONS[:5]
+    nine: bool = False  # refuse every operation but the nine
+    refuse_operations: tuple[str, ...] = ()  # as KMIP's enumeration spells them: REKEY, ADD_ATTRIBUTE
+    refuse_attributes: tuple[str, ...] = ()  # by name, "x-" for all custom ones
+    ignore_filters: tuple[str, ...] = ()  # attribute names that Locate pretends not to see
+    unique_names: bool = False  # refuse a Name that another object has
+    keep_destroyed: bool = False  # Destroy leaves the attributes
+    rekey_deactivates: bool = False  # Re-key ends the replaced key's life
+    tls12: bool = False  # no TLS 1.3
+    limit: int = 8 << 20  # bytes of one message
+    idle: float = 0.0  # seconds until an idle connection is cut; 0: never
+    nosync: bool = False  # do not wait for the disk, as with a temporary store
+    with_parent: bool = False  # end when standard input ends
+
+    def __post_init__(self) -> None:
+        if not _is_loopback(self.host):
+            raise MrhsmError(f"{self.host} is not a loopback address, and a trial appliance listens on no other")
+        unknown = [version for version in self.versions if version not in VERSIONS]
+        if unknown or not self.versions:
+            raise MrhsmError(f"KMIP version {', '.join(unknown) or 'none'} is not one of {', '.join(VERSIONS)}")
+
+
+NAMES = tuple(option.name for option in fields(Options))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
