@@ -11,39 +11,31 @@ import threading
 import time
 from collections.abc import Iterator
 
-from mrhsm_p11.errors import DeviceError, DeviceRemoved, MrhsmError
+from mrhsm_p11.tokendir import posix
+from mrhsm_p11.tokendir.faults import (
+    DirectoryBusy,
+    DirectoryError,
+    DirectoryMissing,
+    DirectoryUnsafe,
+    FileMissing,
+    FileUnreadable,
+    SaveFailed,
+)
+
+__all__ = [
+    "DirectoryBusy",
+    "DirectoryError",
+    "DirectoryMissing",
+    "DirectoryUnsafe",
+    "FileMissing",
+    "FileUnreadable",
+    "SaveFailed",
+    "TokenDirectory",
+]
 
 LOCK = ".lock"
 TEMPORARY_SUFFIX = ".new"
 LOCK_POLL_S = 0.02
-
-
-class DirectoryError(MrhsmError, DeviceError):
-    """A file of the token directory cannot be used; the text names it."""
-
-
-class DirectoryMissing(MrhsmError, DeviceRemoved):
-    """The token directory is not there."""
-
-
-class DirectoryUnsafe(DirectoryError):
-    """A symbolic link or special file stands where a plain file or folder belongs."""
-
-
-class DirectoryBusy(DirectoryError):
-    """Another process is writing."""
-
-
-class FileMissing(DirectoryError):
-    """The named file is not there."""
-
-
-class FileUnreadable(DirectoryError):
-    """The named file cannot be read by this process."""
-
-
-class SaveFailed(DirectoryError):
-    """A file could not be written; the old one, if any, is unchanged."""
 
 
 class TokenDirectory:
@@ -91,7 +83,15 @@ class TokenDirectory:
                 status = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
         except (FileMissing, FileNotFoundError):
             return ()
-        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return posix.stamp(status)
+
+    def stamps(self, folder: str) -> dict[str, tuple[int, ...]]:
+        """Return the stamp of every file in a folder by name; see `shared` for what one moment is."""
+        try:
+            with self._folder(folder + "/.") as (folder_fd, _), os.scandir(folder_fd) as found:
+                return {one.name: posix.stamp(one.stat(follow_symlinks=False)) for one in found if one.name[0] != "."}
+        except FileMissing:
+            return {}
 
     def names(self, folder: str = "") -> list[str]:
         """List the files (and, at the top, folders) in a folder, sorted, without the lock and unfinished files."""
@@ -109,7 +109,7 @@ class TokenDirectory:
             temporary = f".{base}.{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"
             try:
                 self._refuse_link(folder_fd, base, name)
-                _write_new(folder_fd, temporary, content, mode)
+                posix.write_new(folder_fd, temporary, content, mode)
                 os.rename(temporary, base, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
                 os.fsync(folder_fd)
             except OSError as error:
@@ -134,7 +134,7 @@ class TokenDirectory:
         with self.lock():
             root = self._open_root()
             try:
-                _make_folder(root, name)
+                posix.make_folder(root, name)
             except OSError as error:
                 raise self._save_error(error, name) from None
             finally:
@@ -173,6 +173,21 @@ class TokenDirectory:
         finally:
             self._thread_lock.release()
 
+    @contextlib.contextmanager
+    def shared(self, timeout_s: float = 10.0) -> Iterator[None]:
+        """Keep writers out until the block ends, so that several files are read as of one moment."""
+        if not self._thread_lock.acquire(timeout=timeout_s):
+            raise self._busy()
+        try:
+            fd = self._shared_file(timeout_s) if self._lock_depth == 0 else -1
+            try:
+                yield
+            finally:
+                if fd >= 0:
+                    os.close(fd)
+        finally:
+            self._thread_lock.release()
+
     # ---- below: one open of the directory each
 
     def _create(self) -> None:
@@ -182,7 +197,7 @@ class TokenDirectory:
         except OSError as error:
             raise DirectoryMissing(f"{parent} is not there: set MAPR_HOME or create it ({error.strerror})") from None
         try:
-            _make_folder(fd, name)
+            posix.make_folder(fd, name)
         except OSError as error:
             raise SaveFailed(f"{self.path} cannot be made: {error.strerror}") from None
         finally:
@@ -227,15 +242,31 @@ class TokenDirectory:
         try:
             try:
                 fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
-                _own(fd, root)
+                posix.own(fd, root)
             finally:
                 os.close(root)
         except OSError as error:
             raise self._save_error(error, LOCK) from None
+        return self._flock(fd, fcntl.LOCK_EX, timeout_s)
+
+    def _shared_file(self, timeout_s: float) -> int:
+        """Lock against writers; -1 where nobody has ever written."""
+        root = self._open_root()
+        try:
+            fd = os.open(LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=root)
+        except FileNotFoundError:
+            return -1
+        except OSError as error:
+            raise self._read_error(error, LOCK) from None
+        finally:
+            os.close(root)
+        return self._flock(fd, fcntl.LOCK_SH, timeout_s)
+
+    def _flock(self, fd: int, kind: int, timeout_s: float) -> int:
         until = time.monotonic() + timeout_s
         while True:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(fd, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= until:
                     os.close(fd)
@@ -279,37 +310,3 @@ class TokenDirectory:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             return DirectoryUnsafe(f"{self._full(name)} is a link or not what belongs there: remove it")
         return SaveFailed(f"{self._full(name)} cannot be saved, nothing was changed: {error.strerror}")
-
-
-def _write_new(folder_fd: int, name: str, content: bytes, mode: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(name, flags, 0o600, dir_fd=folder_fd)
-    try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-        os.fchmod(fd, mode)
-        _own(fd, folder_fd)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _make_folder(parent_fd: int, name: str) -> None:
-    try:
-        os.mkdir(name, 0o700, dir_fd=parent_fd)
-    except FileExistsError:
-        return
-    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
-    try:
-        _own(fd, parent_fd)
-        os.fsync(parent_fd)
-    finally:
-        os.close(fd)
-
-
-def _own(fd: int, folder_fd: int) -> None:
-    """Give a file that root made to the owner of its folder."""
-    if os.geteuid() == 0:
-        folder = os.fstat(folder_fd)
-        os.fchown(fd, folder.st_uid, folder.st_gid)
