@@ -35,10 +35,13 @@ class MechanismRow:
     hash: str | None = None  # as hashlib names it
     multipart: bool = True
     wraps_private: bool = False  # C_WrapKey takes private keys (PKCS #8) too
+    fills_to: int = 1  # C_WrapKey fills the key up with zero bytes to a multiple of this
+    key_step: int = 1  # sizes between min_key and max_key, in the same unit
 
     def allows(self, key_bits: int) -> bool:
         """Tell whether a key of this size may be used or made."""
-        return self.min_key * self.key_unit_bits <= key_bits <= self.max_key * self.key_unit_bits
+        over, rest = divmod(key_bits - self.min_key * self.key_unit_bits, self.key_step * self.key_unit_bits)
+        return not rest and over >= 0 and key_bits <= self.max_key * self.key_unit_bits
 
 
 _CRYPT = CKF.ENCRYPT | CKF.DECRYPT
@@ -66,9 +69,29 @@ HASHES = {digest: name for name, digest, *_ in _DIGESTS}  # CKM of a digest -> h
 
 
 def _aes(
-    type: int, family: Family, mode: str, flags: int, parameter: ParameterClass = None, *, wraps_private: bool = False
+    type: int,
+    family: Family,
+    mode: str,
+    flags: int,
+    parameter: ParameterClass = None,
+    *,
+    private: bool,
+    fills_to: int = 1,
 ) -> MechanismRow:
-    return MechanismRow(type, family, mode, flags, (CKK.AES,), 16, 32, 8, parameter, wraps_private=wraps_private)
+    return MechanismRow(
+        type,
+        family,
+        mode,
+        flags,
+        key_types=(CKK.AES,),
+        min_key=16,
+        max_key=32,
+        key_step=8,
+        key_unit_bits=8,
+        parameter=parameter,
+        wraps_private=private,
+        fills_to=fills_to,
+    )
 
 
 def _rsa(type: int, mode: str, flags: int, parameter: ParameterClass = None, hash: str | None = None) -> MechanismRow:
@@ -98,21 +121,28 @@ def _signatures(hash: str, pkcs1: int, pss: int, ecdsa: int) -> tuple[MechanismR
 
 
 _ROWS = (
-    _aes(CKM.AES_KEY_GEN, "random", "aes", CKF.GENERATE),
-    _aes(CKM.AES_ECB, "block", "ecb", _CRYPT | _WRAP),
-    _aes(CKM.AES_CBC, "block", "cbc", _CRYPT | _WRAP, bytes),
-    _aes(CKM.AES_CBC_PAD, "block", "cbc-pad", _CRYPT | _WRAP, bytes, wraps_private=True),
-    _aes(CKM.AES_CTR, "block", "ctr", _CRYPT | _WRAP, CTRParams),
-    _aes(CKM.AES_GCM, "aead", "gcm", _CRYPT | _WRAP, GCMParams, wraps_private=True),
+    _aes(CKM.AES_KEY_GEN, "random", "aes", CKF.GENERATE, private=False),
+    _aes(CKM.AES_ECB, "block", "ecb", _CRYPT | _WRAP, private=False, fills_to=16),
+    _aes(CKM.AES_CBC, "block", "cbc", _CRYPT | _WRAP, bytes, private=False, fills_to=16),
+    _aes(CKM.AES_CBC_PAD, "block", "cbc-pad", _CRYPT | _WRAP, bytes, private=True),
+    _aes(CKM.AES_CTR, "block", "ctr", _CRYPT | _WRAP, CTRParams, private=False),
+    _aes(CKM.AES_GCM, "aead", "gcm", _CRYPT | _WRAP, GCMParams, private=True),
     # The parameter, where given, is the initial value: the primitives know the standard's own only.
-    _aes(CKM.AES_KEY_WRAP, "keywrap", "kw", _CRYPT | _WRAP, bytes, wraps_private=True),
+    _aes(CKM.AES_KEY_WRAP, "keywrap", "kw", _CRYPT | _WRAP, bytes, private=True, fills_to=8),
     # Deprecated in 3.0 in favour of one or the other name: 2.40 gave it PKCS #7 padding, and SunPKCS11 relies on it.
     # RFC 5649 is CKM_AES_KEY_WRAP_KWP alone.
-    _aes(CKM.AES_KEY_WRAP_PAD, "keywrap", "kw-pkcs7", _CRYPT | _WRAP, bytes, wraps_private=True),
-    _aes(CKM.AES_KEY_WRAP_PKCS7, "keywrap", "kw-pkcs7", _CRYPT | _WRAP, bytes, wraps_private=True),
-    _aes(CKM.AES_KEY_WRAP_KWP, "keywrap", "kwp", _CRYPT | _WRAP, bytes, wraps_private=True),
+    _aes(CKM.AES_KEY_WRAP_PAD, "keywrap", "kw-pkcs7", _CRYPT | _WRAP, bytes, private=True),
+    _aes(CKM.AES_KEY_WRAP_PKCS7, "keywrap", "kw-pkcs7", _CRYPT | _WRAP, bytes, private=True),
+    _aes(CKM.AES_KEY_WRAP_KWP, "keywrap", "kwp", _CRYPT | _WRAP, bytes, private=True),
     MechanismRow(
-        CKM.GENERIC_SECRET_KEY_GEN, "random", "generic", CKF.GENERATE, (CKK.GENERIC_SECRET,), min_key=8, max_key=32768
+        CKM.GENERIC_SECRET_KEY_GEN,
+        "random",
+        "generic",
+        CKF.GENERATE,
+        (CKK.GENERIC_SECRET,),
+        min_key=8,
+        max_key=32768,
+        key_step=8,
     ),
     _rsa(CKM.RSA_PKCS_KEY_PAIR_GEN, "generate", CKF.GENERATE_KEY_PAIR),
     _rsa(CKM.RSA_PKCS, "pkcs1", _CRYPT | _WRAP | _SIGN),

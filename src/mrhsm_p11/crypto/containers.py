@@ -1,0 +1,53 @@
+"""The two containers of keys: SubjectPublicKeyInfo (RFC 5280) and PrivateKeyInfo (PKCS #8, RFC 5958)."""
+
+from __future__ import annotations
+
+from mrhsm_p11.crypto import der
+
+RSA_OID = bytes.fromhex("06092a864886f70d010101")
+EC_OID = bytes.fromhex("06072a8648ce3d0201")
+
+Algorithm = tuple[bytes, bytes]  # object identifier and parameters, both whole elements
+
+
+def subject_public_key_info(algorithm: Algorithm, key: bytes) -> bytes:
+    """Return the DER of a public key."""
+    return der.encode(der.SEQUENCE, der.encode(der.SEQUENCE, *algorithm), der.bit_string(key))
+
+
+def private_key_info(algorithm: Algorithm, key: bytes) -> bytes:
+    """Return the DER of a private key, version 1."""
+    return der.encode(
+        der.SEQUENCE, der.integer(b""), der.encode(der.SEQUENCE, *algorithm), der.encode(der.OCTET_STRING, key)
+    )
+
+
+def open_public(spki: bytes) -> tuple[Algorithm, bytes]:
+    """Return algorithm and content of a SubjectPublicKeyInfo. Raises ValueError."""
+    algorithm, key = _exactly(2, der.only(spki, der.SEQUENCE))
+    return _algorithm(algorithm), der.whole_bits(key)
+
+
+def open_private(pkcs8: bytes) -> tuple[Algorithm, bytes]:
+    """Return algorithm and content of a PrivateKeyInfo, attributes left aside. Raises ValueError."""
+    version, algorithm, key, *_ = _exactly(3, der.only(pkcs8, der.SEQUENCE))
+    if version[0] != der.INTEGER or key[0] != der.OCTET_STRING:
+        raise ValueError("no PrivateKeyInfo")
+    return _algorithm(algorithm), key[1]
+
+
+def _exactly(least: int, content: bytes) -> list[tuple[int, bytes]]:
+    found = list(der.elements(content))
+    if len(found) < least:
+        raise ValueError("a key container lacks an element")
+    return found
+
+
+def _algorithm(element: tuple[int, bytes]) -> Algorithm:
+    tag, content = element
+    if tag != der.SEQUENCE:
+        raise ValueError("no AlgorithmIdentifier")
+    oid_tag, oid, parameters = der.take(content)
+    if oid_tag != der.OID:
+        raise ValueError("no AlgorithmIdentifier")
+    return der.encode(der.OID, oid), parameters
