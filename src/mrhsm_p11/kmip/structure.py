@@ -1,0 +1,217 @@
+"""Structures as dataclasses: the fields are tags, their annotations the wire types.
+
+    @structure
+    class Digest(Structure):
+        hashing_algorithm: HashingAlgorithm | int             # Enumeration; an unknown value stays an int
+        digest_value: bytes | None = None                     # None is absent
+        key_format_type: Annotated[KeyFormatType | int | None, V1_1] = None   # since KMIP 1.1
+
+int is Integer, the aliases below the other numbers; str, bytes and Secret, bool; a Structure; tuple[X, ...] repeats.
+A union is told apart by wire type (`bytes | KeyValue`) or, for several structures, by their own tags. What a
+structure does not know, and an order it does not expect, are kept and written again where they were.
+"""
+
+from __future__ import annotations
+
+import enum
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Annotated, TypeAlias, TypeVar, dataclass_transform
+
+from mrhsm_p11.kmip.ttlv import Item
+from mrhsm_p11.kmip.vocabulary import ItemType, Version, tag_of
+from mrhsm_p11.secret import Secret
+
+S = TypeVar("S", bound="Structure")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """Marks an annotation of int with another item type than Integer."""
+
+    type: int
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Marks a field that no message of an earlier version may have."""
+
+    version: Version
+
+
+LongInteger: TypeAlias = Annotated[int, _Wire(ItemType.LONG_INTEGER)]
+BigInteger: TypeAlias = Annotated[int, _Wire(ItemType.BIG_INTEGER)]
+DateTime: TypeAlias = Annotated[int, _Wire(ItemType.DATE_TIME)]  # seconds since the epoch
+Interval: TypeAlias = Annotated[int, _Wire(ItemType.INTERVAL)]  # seconds
+V1_1, V1_2, V1_3, V1_4 = (Since((1, minor)) for minor in range(1, 5))
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def structure(cls: type[S]) -> type[S]:
+    """Make a class statement a frozen, slotted, keyword-only dataclass; the base class shows and compares it."""
+    return dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)(cls)
+
+
+@structure
+class Structure:
+    """A structure of which nothing is known, and the base of those of which something is."""
+
+    unknown: tuple[Item, ...] = ()  # items without a field
+    order: tuple[int, ...] = ()  # the tags as they came, where that is not the order of the fields
+
+    def __repr__(self) -> str:
+        shown = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.repr and value is not None and value != ():
+                shown.append(f"{f.name}={f'<{len(value)} bytes>' if isinstance(value, bytes) else value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self))
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(getattr(self, f.name) for f in fields(self))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """One way a value is written: item type, and the Python class of its values."""
+
+    item_type: int
+    python: type
+
+
+Get = Callable[[str], object]  # the value of a field by its name
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Marks a field whose kind, and first version, the fields before it tell; None where they do not."""
+
+    kind: Callable[[Get], Kind | None]
+    since: Callable[[Get], Version | None] = lambda get: None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What the codec needs to know of a field."""
+
+    name: str
+    position: int
+    repeated: bool
+    required: bool
+    since: Version | None
+    chosen: Chosen | None
+    kinds: tuple[tuple[int, Kind], ...]  # (tag, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What the codec needs to know of a structure."""
+
+    fields: tuple[Field, ...]
+    by_tag: dict[int, Field]
+    required: tuple[Field, ...]
+
+
+_PLAIN: dict[type, int] = {
+    Secret: ItemType.BYTE_STRING,
+    int: ItemType.INTEGER,
+    bool: ItemType.BOOLEAN,
+    str: ItemType.TEXT_STRING,
+    bytes: ItemType.BYTE_STRING,
+}
+
+
+def _kind(hint: object) -> Kind:
+    if typing.get_origin(hint) is Annotated:
+        wire = next(mark for mark in typing.get_args(hint) if isinstance(mark, _Wire))
+        return Kind(wire.type, int)
+    if not isinstance(hint, type):
+        raise TypeError(f"{hint!r} is no wire type")
+    if issubclass(hint, enum.Enum):
+        return Kind(ItemType.ENUMERATION, hint)
+    if issubclass(hint, Structure):
+        return Kind(ItemType.STRUCTURE, hint)
+    return Kind(_PLAIN[hint], hint)
+
+
+def _alternatives(hint: object) -> tuple[list[object], bool]:
+    """Return the members of an annotation other than None, and whether it repeats."""
+    if typing.get_origin(hint) is tuple:
+        return _alternatives(typing.get_args(hint)[0])[0], True
+    if typing.get_origin(hint) not in {typing.Union, types.UnionType}:
+        return [hint], False
+    members = [member for member in typing.get_args(hint) if member is not types.NoneType]
+    if any(isinstance(member, type) and issubclass(member, enum.Enum) for member in members):
+        members.remove(int)  # the int of an unknown enumeration value
+    if len(members) == 1:
+        return _alternatives(members[0])
+    return members, False
+
+
+def kind_of(hint: object) -> Kind:
+    """Return the kind that an annotation of one wire type says."""
+    return _kind(_alternatives(hint)[0][0])
+
+
+def _kinds(name: str, hint: object) -> tuple[tuple[tuple[int, Kind], ...], bool]:
+    members, repeated = _alternatives(hint)
+    kinds = [_kind(member) for member in members]
+    structures = [kind for kind in kinds if kind.item_type == ItemType.STRUCTURE]
+    if len(structures) > 1:
+        return tuple((tag_of(kind.python.__name__), kind) for kind in structures), repeated
+    return tuple((tag_of(name), kind) for kind in kinds), repeated
+
+
+def _unmarked(hint: object) -> tuple[object, tuple[object, ...]]:
+    """Return an annotation without the marks of its field, and those."""
+    if typing.get_origin(hint) is not Annotated:
+        return hint, ()
+    inner, *marks = typing.get_args(hint)
+    wire = [mark for mark in marks if isinstance(mark, _Wire)]
+    return (Annotated[inner, wire[0]] if wire else inner), tuple(mark for mark in marks if mark not in wire)
+
+
+def kinds_of(cls: type) -> dict[str, tuple[Kind, Version | None]]:
+    """Return what each annotation of a class says: the kind of value, and the version since which."""
+    rows: dict[str, tuple[Kind, Version | None]] = {}
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        bare, marks = _unmarked(hint)
+        rows[name] = kind_of(bare), next((mark.version for mark in marks if isinstance(mark, Since)), None)
+    return rows
+
+
+def schema(cls: type[Structure]) -> Schema:
+    """Return what the annotations of `cls` say, worked out at its first use."""
+    known = _schemas.get(cls)
+    if known is None:
+        known = _schemas[cls] = _schema(cls)
+    return known
+
+
+_schemas: dict[type[Structure], Schema] = {}
+
+
+def _schema(cls: type[Structure]) -> Schema:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    found: list[Field] = []
+    for f in fields(cls):
+        if f.name in _BASE_FIELDS:
+            continue
+        hint, marks = _unmarked(hints[f.name])
+        since = next((mark.version for mark in marks if isinstance(mark, Since)), None)
+        chosen = next((mark for mark in marks if isinstance(mark, Chosen)), None)
+        kinds, repeated = _kinds(f.name, Structure if chosen else hint)
+        required = f.default is MISSING and f.default_factory is MISSING
+        found.append(Field(f.name, len(found), repeated, required, since, chosen, kinds))
+    by_tag = {tag: f for f in found for tag, _ in f.kinds}
+    return Schema(tuple(found), by_tag, tuple(f for f in found if f.required))
+
+
+_BASE_FIELDS = {f.name for f in fields(Structure)}
