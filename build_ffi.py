@@ -1,19 +1,74 @@
 """Turn cdef/ into everything that repeats it.
 
 cdef/pkcs11t.h holds the types and constants, cdef/pkcs11f.h the prototypes; nothing else in the repository lists
-either. `python build_ffi.py` writes the generated Python modules next to the hand-written ones.
+either. `python build_ffi.py` writes the generated Python modules next to the hand-written ones; setup.py also compiles
+libmrhsm_p11.so from here: the C stubs, the function lists and the Python twins behind them.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+import sysconfig
 from pathlib import Path
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 CDEF = HERE / "cdef"
 PACKAGE = HERE / "src" / "mrhsm_p11"
 
+# Each struct that lists functions, and the newest version whose functions it holds.
+FUNCTION_LISTS = {"CK_FUNCTION_LIST": "2.40"}
+# These answer without Python, so that loading or listing the library has no effect on the process; see boot.c.
+WITHOUT_PYTHON = frozenset({"C_GetFunctionList", "C_GetInterfaceList", "C_GetInterface"})
+# The one stub that is written by hand, in boot.c: it starts Python.
+STARTS_PYTHON = "C_Initialize"
+
 _DEFINE = re.compile(r"^#define (CK[A-Z]?|CRYPTOKI)_(\w+) (0x[0-9A-Fa-f]+)UL$", re.M)
+_PROTOTYPE = re.compile(r"^CK_RV (C_\w+)\((.+)\); /\* ([\d.]+) \*/$", re.M)
+
+
+class Prototype(NamedTuple):
+    """One line of pkcs11f.h."""
+
+    name: str
+    arguments: tuple[tuple[str, str], ...]  # (C type, name)
+    since: str
+
+    @property
+    def declared(self) -> str:
+        return ", ".join(f"{kind} {name}" for kind, name in self.arguments)
+
+    @property
+    def passed(self) -> str:
+        return ", ".join(name for _, name in self.arguments)
+
+
+def prototypes() -> list[Prototype]:
+    """Return the functions of pkcs11f.h in the standard's order."""
+    found = []
+    for name, arguments, since in _PROTOTYPE.findall((CDEF / "pkcs11f.h").read_text()):
+        pairs = tuple((kind, argument) for kind, argument in (pair.split() for pair in arguments.split(",")))
+        found.append(Prototype(name, pairs, since))
+    return found
+
+
+def up_to(version: str) -> list[Prototype]:
+    """Return the functions that the list of this version holds."""
+    return [p for p in prototypes() if _number(p.since) <= _number(version)]
+
+
+def offered() -> list[Prototype]:
+    """Return the functions that the library exports: those of its longest list."""
+    return up_to(max(FUNCTION_LISTS.values(), key=_number))
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+# ---- generated Python modules ----
 
 
 def constants() -> dict[str, dict[str, int]]:
@@ -40,11 +95,166 @@ def constants_module() -> str:
     return "\n".join(lines) + "\n"
 
 
+def prototypes_module() -> str:
+    """Return the text of mrhsm_p11/abi/_prototypes.py: name -> ((C type, argument), ...)."""
+    lines = [
+        '"""PKCS #11 functions: generated from cdef/pkcs11f.h by build_ffi.py, do not edit."""',
+        "",
+        "Prototype = tuple[tuple[str, str], ...]",
+        "",
+        "PROTOTYPES: dict[str, Prototype] = {",
+        *(f"    {p.name!r}: {p.arguments!r}," for p in prototypes()),
+        "}",
+        "",
+        "# What the library exports and answers through Python.",
+        f"OFFERED: tuple[str, ...] = {tuple(p.name for p in offered() if p.name not in WITHOUT_PYTHON)!r}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def generate() -> None:
     """Write the generated modules where they are imported from; untouched when already up to date."""
-    for path, text in ((PACKAGE / "constants.py", constants_module()),):
+    for path, text in (
+        (PACKAGE / "constants.py", constants_module()),
+        (PACKAGE / "abi" / "_prototypes.py", prototypes_module()),
+    ):
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
+
+
+# ---- the library ----
+
+# Runs once, inside cffi_start_python(). A failure becomes one line and CKR_GENERAL_ERROR instead of cffi's report.
+_START = """
+from mrhsm_p11.abi._native import ffi, lib
+try:
+    from mrhsm_p11.abi import entry
+    entry.register(ffi, lib)
+except BaseException as error:
+    lib.refuse_start(f"{type(error).__name__}: {error}".encode())
+"""
+
+# What Python may ask of the C front: see refuse_start in boot.c, the others in wait.c.
+_LENT = """
+void refuse_start(const char *text);
+void gate_pause(void);
+void gate_resume(void);
+void sigpipe_block(void);
+void sigpipe_restore(void);
+"""
+
+
+def declarations() -> str:
+    """Return the types of pkcs11t.h in the form that cffi reads."""
+    return "\n".join(line for line in (CDEF / "pkcs11t.h").read_text().splitlines() if not line.startswith("#"))
+
+
+def c_source(*, base_prefix: str, site_packages: tuple[str, str], deepbind: bool) -> str:
+    """Return the C text that cffi adds its glue to."""
+    with_python = [p for p in offered() if p.name not in WITHOUT_PYTHON]
+    return "\n".join(
+        [
+            f"#define BASE_PREFIX {_quoted(base_prefix)}",
+            f"#define PURELIB {_quoted(site_packages[0])}",
+            f"#define PLATLIB {_quoted(site_packages[1])}",
+            f"#define USE_DEEPBIND {int(deepbind)}",
+            '#include "native.h"',
+            *(f"EXPORT CK_RV {p.name}({p.declared});" for p in offered()),
+            *(_function_list(struct, version) for struct, version in FUNCTION_LISTS.items()),
+            *(f"static CK_RV py_{p.name}({p.declared});" for p in with_python),
+            '#include "fork.c"',
+            '#include "wait.c"',
+            '#include "boot.c"',
+            *(_stub(p) for p in with_python if p.name != STARTS_PYTHON),
+        ]
+    )
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _function_list(struct: str, version: str) -> str:
+    major, minor = _number(version)
+    functions = up_to(version)
+    members = "\n".join(f"    CK_RV (*{p.name})({p.declared});" for p in functions)
+    values = ",\n    ".join(p.name for p in functions)
+    return (
+        f"struct {struct} {{\n    CK_VERSION version;\n{members}\n}};\n"
+        f"static {struct} the_{struct} = {{\n    {{{major}, {minor}}},\n    {values}\n}};"
+    )
+
+
+def _stub(function: Prototype) -> str:
+    return (
+        f"CK_RV {function.name}({function.declared})\n"
+        "{\n"
+        "    CK_RV rv = enter();\n"
+        f"    return rv != CKR_OK ? rv : leave(py_{function.name}({function.passed}));\n"
+        "}"
+    )
+
+
+class PythonMissing(SystemExit):
+    """This Python cannot be linked to; the text says what to install."""
+
+    def __init__(self, fault: str, remedy: str) -> None:
+        super().__init__(f"mrhsm-p11: {sys.executable} {fault}: {remedy}")
+
+
+def libpython() -> Path:
+    """Return the shared library of the running Python. Raises PythonMissing where it or its headers are absent."""
+    version = "{}.{}".format(*sys.version_info)
+    name = sysconfig.get_config_var("INSTSONAME")
+    folders = [Path(f) for f in (sysconfig.get_config_var("LIBDIR"), Path(sys.base_prefix) / "lib") if f]
+    found = [folder / name for folder in folders if name and (folder / name).exists()]
+    if not sysconfig.get_config_var("Py_ENABLE_SHARED") or not found:
+        raise PythonMissing(
+            "has no shared libpython, which a PKCS #11 module written in Python must link to",
+            "use a Python built with --enable-shared (pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install "
+            f"{version}) or the distribution's (Debian: apt install python3-dev; Fedora: dnf install python3-devel)",
+        )
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        raise PythonMissing(
+            f"lacks its C headers ({sysconfig.get_path('include')}/Python.h)",
+            f"install them (Debian: apt install python{version}-dev; Fedora: dnf install python3-devel)",
+        )
+    return found[0]
+
+
+def complete(extension: Any, folder: Path) -> None:
+    """Fill in a setuptools Extension: write its C source into `folder` and set how it is compiled and linked.
+
+    MRHSM_P11_DEEPBIND=0 in the environment builds for AddressSanitizer, which aborts where RTLD_DEEPBIND is used.
+    """
+    import cffi
+
+    library = libpython()
+    folder.mkdir(parents=True, exist_ok=True)
+    ffi = cffi.FFI()
+    ffi.embedding_api("")
+    ffi.cdef(declarations() + _LENT)
+    twins = "\n".join(f"CK_RV py_{p.name}({p.declared});" for p in offered() if p.name not in WITHOUT_PYTHON)
+    ffi.cdef(f'extern "Python" {{\n{twins}\n}}')
+    ffi.embedding_init_code(_START)
+    text = c_source(
+        base_prefix=sys.base_prefix,
+        site_packages=(sysconfig.get_path("purelib"), sysconfig.get_path("platlib")),
+        deepbind=os.environ.get("MRHSM_P11_DEEPBIND", "1") != "0",
+    )
+    ffi.set_source("mrhsm_p11.abi._native", text)
+    ffi.emit_c_code(str(folder / "libmrhsm_p11.c"))
+    extension.sources = [str(folder / "libmrhsm_p11.c")]
+    extension.depends = [str(path) for path in CDEF.iterdir()]
+    extension.include_dirs = [str(CDEF)]
+    extension.libraries = ["python" + str(sysconfig.get_config_var("LDVERSION")), "dl", "pthread"]
+    extension.library_dirs = [str(library.parent)]
+    extension.runtime_library_dirs = [] if str(library).startswith("/usr/lib") else [str(library.parent)]
+    extension.extra_compile_args = ["-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+    extension.extra_link_args = [
+        "-Wl,-z,nodelete,-z,now,-z,relro",
+        f"-Wl,--version-script={CDEF / 'exports.map'}",
+    ]
 
 
 if __name__ == "__main__":

@@ -161,6 +161,8 @@ typedef struct CK_AES_CTR_PARAMS { CK_ULONG ulCounterBits; CK_BYTE cb[16]; } CK_
 typedef CK_AES_CTR_PARAMS *CK_AES_CTR_PARAMS_PTR;
 typedef struct CK_GCM_PARAMS { CK_BYTE_PTR pIv; CK_ULONG ulIvLen; CK_ULONG ulIvBits; CK_BYTE_PTR pAAD; CK_ULONG ulAADLen; CK_ULONG ulTagBits; } CK_GCM_PARAMS;
 typedef CK_GCM_PARAMS *CK_GCM_PARAMS_PTR;
+/* The 2.40 text, unlike its header, has no ulIvBits, and SunPKCS11 of JDK 17 sends that form first. */
+typedef struct CK_GCM_PARAMS_WITHOUT_IV_BITS { CK_BYTE_PTR pIv; CK_ULONG ulIvLen; CK_BYTE_PTR pAAD; CK_ULONG ulAADLen; CK_ULONG ulTagBits; } CK_GCM_PARAMS_WITHOUT_IV_BITS;
 typedef struct CK_CCM_PARAMS { CK_ULONG ulDataLen; CK_BYTE_PTR pNonce; CK_ULONG ulNonceLen; CK_BYTE_PTR pAAD; CK_ULONG ulAADLen; CK_ULONG ulMACLen; } CK_CCM_PARAMS;
 typedef CK_CCM_PARAMS *CK_CCM_PARAMS_PTR;
 typedef struct CK_AES_GCM_PARAMS { CK_BYTE_PTR pIv; CK_ULONG ulIvLen; CK_ULONG ulIvBits; CK_BYTE_PTR pAAD; CK_ULONG ulAADLen; CK_ULONG ulTagBits; } CK_AES_GCM_PARAMS;

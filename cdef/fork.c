@@ -1,0 +1,153 @@
+/* What keeps fork(), exit(), the end of a thread and a call apart.
+ *
+ * Locks are taken in the order start_mutex, gate, thread_state_mutex, GIL. */
+
+/* ---- thread states ----
+ *
+ * CPython 3.11 takes its runtime lock in PyThreadState_New without the GIL, and PyOS_AfterFork_Child uses that lock
+ * before renewing it: a fork at the wrong moment leaves a child that hangs inside fork(). So the thread states of the
+ * host's threads are made and ended here, under a mutex that before_fork() holds too; cffi finds a state and makes
+ * none of its own. */
+static pthread_mutex_t thread_state_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_key_t thread_state_key;
+static __thread int has_thread_state;
+
+static void thread_state_end(void *thread_state)
+{
+    pthread_mutex_lock(&thread_state_mutex);
+    if (!atomic_load(&exiting) && atomic_load(&state) == READY) {
+        PyEval_RestoreThread(thread_state);
+        PyThreadState_Clear(thread_state);
+        PyThreadState_DeleteCurrent();
+    }
+    pthread_mutex_unlock(&thread_state_mutex);
+}
+
+static void thread_state_make(void)
+{
+    if (PyGILState_GetThisThreadState() == NULL) {
+        pthread_mutex_lock(&thread_state_mutex);
+        PyGILState_Ensure();
+        pthread_setspecific(thread_state_key, PyEval_SaveThread());
+        pthread_mutex_unlock(&thread_state_mutex);
+    }
+    has_thread_state = 1;
+}
+
+/* ---- the gate ----
+ *
+ * Each call holds it for reading; a fork takes it for writing. So no thread is inside Python, OpenSSL or a library's
+ * one-time initialiser, whose locks nobody could release in the child, at the moment of the fork. A call lets go of
+ * it while it waits on the network (wait.c). */
+#define GATE_INITIALIZER PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+static pthread_rwlock_t gate = GATE_INITIALIZER;
+static __thread int gate_depth;
+
+static void gate_enter(void)
+{
+    if (gate_depth++ == 0)
+        pthread_rwlock_rdlock(&gate);
+}
+
+static void gate_leave(void)
+{
+    if (--gate_depth == 0)
+        pthread_rwlock_unlock(&gate);
+}
+
+/* Wait until no call is inside, for at most this long; 0 when one still is. */
+static int gate_close(long milliseconds)
+{
+    struct timespec until;
+
+    if (gate_depth > 0)
+        return 0; /* a signal handler that interrupted one of our calls: waiting for ourselves is no use */
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += milliseconds / 1000;
+    until.tv_nsec += milliseconds % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    return pthread_rwlock_timedwrlock(&gate, &until) == 0;
+}
+
+/* ---- fork ---- */
+
+enum fork_kind {
+    FORK_BY_PYTHON, /* os.fork() and friends: the interpreter runs its own hooks; or a fork by the start itself */
+    FORK_UNSTARTED, /* nothing of ours runs yet, or the interpreter is the host's */
+    FORK_CLEAN,     /* no call was inside: the child may start anew */
+    FORK_UNSAFE     /* a call would not leave in time: Python is lost to the child */
+};
+enum { FORK_WAIT_MS = 2000 };
+static __thread enum fork_kind fork_kind;
+static __thread PyGILState_STATE fork_gil;
+
+static void before_fork(void)
+{
+    fork_kind = FORK_BY_PYTHON;
+    if (starting_here || (Py_IsInitialized() && PyGILState_Check()))
+        return;
+    pthread_mutex_lock(&start_mutex);
+    fork_kind = FORK_UNSTARTED;
+    if (atomic_load(&state) != READY || !own_python)
+        return;
+    fork_kind = FORK_UNSAFE;
+    if (!gate_close(FORK_WAIT_MS))
+        return;
+    pthread_mutex_lock(&thread_state_mutex);
+    fork_gil = PyGILState_Ensure();
+    PyOS_BeforeFork();
+    fork_kind = FORK_CLEAN;
+}
+
+static void after_fork_in_parent(void)
+{
+    if (fork_kind == FORK_BY_PYTHON)
+        return;
+    if (fork_kind == FORK_CLEAN) {
+        PyOS_AfterFork_Parent();
+        PyGILState_Release(fork_gil);
+        pthread_mutex_unlock(&thread_state_mutex);
+        pthread_rwlock_unlock(&gate);
+    }
+    pthread_mutex_unlock(&start_mutex);
+}
+
+/* The child has one thread, so its locks are made anew rather than released: one of another thread may be held. */
+static void after_fork_in_child(void)
+{
+    static const pthread_mutex_t open_mutex = PTHREAD_MUTEX_INITIALIZER;
+    static const pthread_rwlock_t open_gate = GATE_INITIALIZER;
+
+    if (starting_here || (fork_kind == FORK_BY_PYTHON && own_python))
+        return; /* inside one of our calls, which still holds what it holds */
+    if (fork_kind == FORK_CLEAN) {
+        PyOS_AfterFork_Child();
+        PyGILState_Release(fork_gil);
+    }
+    if (fork_kind == FORK_UNSAFE)
+        atomic_store(&state, FAILED);
+    gate_depth = 0;
+    gate = open_gate;
+    thread_state_mutex = open_mutex;
+    start_mutex = open_mutex;
+}
+
+/* ---- exit ----
+ *
+ * Registered after OpenSSL's own exit handler and therefore run before it. */
+enum { EXIT_WAIT_MS = 500 };
+
+static void at_exit(void)
+{
+    atomic_store(&exiting, 1);
+    if (atomic_load(&state) != READY)
+        return;
+    if (gate_close(EXIT_WAIT_MS))
+        pthread_rwlock_unlock(&gate); /* late callers get in only to see that the process is exiting */
+    pthread_mutex_lock(&thread_state_mutex);
+    PyGILState_Ensure(); /* for good: no Python code runs from here on */
+    pthread_mutex_unlock(&thread_state_mutex);
+}

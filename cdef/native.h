@@ -1,0 +1,37 @@
+/* What the parts of the C front share. All of it is one translation unit: build_ffi.py writes a file that includes
+ * native.h, the function lists, fork.c, wait.c, boot.c and one stub for each function; cffi adds its glue below. */
+#ifndef MRHSM_NATIVE_H
+#define MRHSM_NATIVE_H
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "pkcs11t.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
+/* How far the library has come. FAILED is final: a half-started interpreter is never tried again. */
+enum { NOT_STARTED, READY, FAILED };
+static atomic_int state = NOT_STARTED;
+
+/* The process is in exit(): Python and OpenSSL are about to go, so calls are answered without them. */
+static atomic_int exiting;
+
+/* We started the interpreter; otherwise the host is a Python of our version and everything here defers to it. */
+static int own_python;
+
+/* Held while the interpreter is started; and over a fork, so that a child never inherits half a start. */
+static pthread_mutex_t start_mutex = PTHREAD_MUTEX_INITIALIZER;
+static __thread int starting_here;
+
+#endif

@@ -1,0 +1,144 @@
+"""The one wrapper around every function, and its registration behind the C stubs."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from types import ModuleType, TracebackType
+from typing import Any
+
+from mrhsm_p11 import deadline, hostcalls, log
+from mrhsm_p11.abi._prototypes import OFFERED, PROTOTYPES
+from mrhsm_p11.abi.marshal import Arguments, crossings
+from mrhsm_p11.abi.plan import plan
+from mrhsm_p11.constants import CKR
+from mrhsm_p11.errors import CryptokiError, MrhsmError
+from mrhsm_p11.token import provider
+
+Handler = Callable[..., Any]
+CFunction = Callable[..., int]
+
+MODULES = ("general", "sessions", "objects", "crypto", "keys")
+BEFORE_INITIALIZE = frozenset({"C_Initialize"})
+
+
+def register(ffi: Any, lib: Any) -> None:
+    """Put a wrapped handler behind each function that the library exports."""
+    handlers = find_handlers([importlib.import_module(f"mrhsm_p11.functions.{name}") for name in MODULES])
+    for name in OFFERED:
+        function = wrap(ffi, name, handlers[name]) if name in handlers else unsupported(name)
+        ffi.def_extern(name=f"py_{name}", error=CKR.GENERAL_ERROR, onerror=_log_failure)(function)
+    hostcalls.install(
+        around_wait=lambda: _Around((lib.sigpipe_block, lib.gate_pause), (lib.gate_resume, lib.sigpipe_restore)),
+        around_io=lambda: _Around((lib.sigpipe_block,), (lib.sigpipe_restore,)),
+    )
+
+
+def snake_case(name: str) -> str:
+    """Return the handler's name of a function: C_InitPIN -> init_pin."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removeprefix("C_")).lower()
+
+
+def find_handlers(modules: list[ModuleType]) -> dict[str, Handler]:
+    """Return handlers by C name. Raises ImportError for a public function that no prototype asks for."""
+    names = {snake_case(name): name for name in PROTOTYPES}
+    found: dict[str, Handler] = {}
+    for module in modules:
+        for public in module.__all__:
+            if public not in names:
+                raise ImportError(f"{module.__name__}.{public} is the handler of no function in pkcs11f.h")
+            found[names[public]] = getattr(module, public)
+    return found
+
+
+def wrap(ffi: Any, name: str, handler: Handler) -> CFunction:
+    """Return the function behind C stub `name`: arguments across, handler, result back, and every failure a CKR."""
+    steps = crossings(ffi, plan(name, PROTOTYPES[name]))
+    checks = tuple(step.check for step in steps if step.check)
+    reads = tuple(step.read for step in steps if step.read)
+    write = _one_write(tuple(step.write for step in steps if step.write))
+    any_time = name in BEFORE_INITIALIZE
+
+    def call(*args: Any) -> int:
+        current = provider.current
+        if current is None and not any_time:
+            return CKR.CRYPTOKI_NOT_INITIALIZED
+        try:
+            for check in checks:
+                check(args)
+            with deadline.limit(current.config.deadline_s if current else deadline.DEFAULT_S):
+                result = handler(*[read(args) for read in reads])
+            return write(args, result)
+        except BaseException as error:  # noqa: BLE001 - beyond here is C: every failure becomes a code
+            return _answer(name, error)
+
+    return call
+
+
+def unsupported(name: str) -> CFunction:
+    """Return the function behind a C stub that has no handler."""
+
+    def call(*args: Any) -> int:
+        return CKR.CRYPTOKI_NOT_INITIALIZED if provider.current is None else CKR.FUNCTION_NOT_SUPPORTED
+
+    return call
+
+
+def _one_write(writes: tuple[Callable[[Arguments, Any], int], ...]) -> Callable[[Arguments, Any], int]:
+    if not writes:
+        return lambda args, result: CKR.OK
+    if len(writes) == 1:
+        return writes[0]
+
+    def write(args: Arguments, results: tuple[Any, ...]) -> int:
+        return max(each(args, result) for each, result in zip(writes, results, strict=True))
+
+    return write
+
+
+def _answer(name: str, error: BaseException) -> int:
+    """Return the CKR of a failure, and log it as loudly as it deserves."""
+    if isinstance(error, CryptokiError):
+        if log.enabled("debug"):
+            log.debug(f"{name}: CKR_{CKR.name(error.ckr)}: {error}")
+        return error.ckr
+    if isinstance(error, MrhsmError):
+        log.error(f"{name}: {error}")
+        return CKR.DEVICE_ERROR
+    if isinstance(error, MemoryError):
+        return CKR.HOST_MEMORY
+    log.error(f"{name}: {_where(type(error), error.__traceback__)}")
+    return CKR.GENERAL_ERROR
+
+
+def _where(kind: type[BaseException], trace: TracebackType | None) -> str:
+    """Describe an unforeseen failure by its class and place: its text, and the values around it, may be secret."""
+    places = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return f"{kind.__name__} at " + " > ".join(places)
+
+
+def _log_failure(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log what failed outside the wrapper; cffi then answers CKR_GENERAL_ERROR."""
+    log.error(f"C boundary: {_where(kind, trace)}")
+
+
+class _Around:
+    """Call some of the C front's functions before and after a piece of work."""
+
+    __slots__ = ("_after", "_before")
+
+    def __init__(self, before: tuple[Callable[[], None], ...], after: tuple[Callable[[], None], ...]) -> None:
+        self._before, self._after = before, after
+
+    def __enter__(self) -> None:
+        for call in self._before:
+            call()
+
+    def __exit__(self, *failure: object) -> None:
+        for call in self._after:
+            call()

@@ -1,0 +1,82 @@
+"""The built library: loaded into this process, or into C programs that are compiled on the spot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from p11 import Cryptoki, rv_of
+
+import mrhsm_p11
+from mrhsm_p11.constants import CKR
+
+HERE = Path(__file__).resolve().parent
+CDEF = HERE.parent / "cdef"
+
+
+@pytest.fixture(scope="session")
+def library_path() -> Path:
+    """The path of libmrhsm_p11.so in the installed package."""
+    path = Path(mrhsm_p11.__file__).with_name("libmrhsm_p11.so")
+    if not path.exists():
+        pytest.fail(f"{path} has not been built (make setup)")
+    return path
+
+
+@pytest.fixture
+def mapr_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty MAPR_HOME, in this process's environment for the length of a test."""
+    home = tmp_path / "mapr"
+    for folder in ("conf/tokens", "logs"):
+        (home / folder).mkdir(parents=True)
+    (home / "conf" / "tokens").chmod(0o700)
+    monkeypatch.setenv("MAPR_HOME", str(home))
+    monkeypatch.delenv("MRHSM_CONF", raising=False)
+    return home
+
+
+@pytest.fixture
+def cryptoki(library_path: Path, mapr_home: Path) -> Iterator[Cryptoki]:
+    """The library in this process, not initialised, with an empty MAPR_HOME; finalised afterwards."""
+    p11 = Cryptoki(library_path)
+    yield p11
+    assert rv_of(p11.finalize) in (CKR.OK, CKR.CRYPTOKI_NOT_INITIALIZED)
+
+
+Host = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Compile tests/host/NAME.c; return the program."""
+    folder = tmp_path_factory.mktemp("host")
+    compiler = shutil.which("cc") or shutil.which("gcc")
+
+    def build(name: str) -> Path:
+        program = folder / name
+        if not program.exists():
+            assert compiler, "no C compiler"
+            source = HERE / "host" / f"{name}.c"
+            command = [compiler, "-g", "-O1", "-Wall", "-Werror", f"-I{CDEF}", source, "-o", program, "-ldl", "-pthread"]
+            subprocess.run(command, check=True, timeout=60)
+        return program
+
+    return build
+
+
+@pytest.fixture
+def host(compiled: Callable[[str], Path], library_path: Path, mapr_home: Path) -> Host:
+    """Run a C program of tests/host with the library's path and further arguments; its output is text."""
+
+    def run(
+        name: str, *arguments: str, environ: Mapping[str, str] | None = None, library: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        command = [compiled(name), library or library_path, *arguments]
+        environment = dict(os.environ) if environ is None else dict(environ)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    return run
