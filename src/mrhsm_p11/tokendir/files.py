@@ -191,9 +191,10 @@ class TokenDirectory:
     # ---- below: one open of the directory each
 
     def _create(self) -> None:
-        parent, _, name = self.path.rstrip("/").rpartition("/")
+        parent, name = os.path.split(self.path.rstrip("/"))
+        parent = parent or "."
         try:
-            fd = os.open(parent or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise DirectoryMissing(f"{parent} is not there: set MAPR_HOME or create it ({error.strerror})") from None
         try:
