@@ -1,0 +1,234 @@
+"""The operations of KMIP as methods. Every one is one round trip within the caller's deadline.
+
+Raises the classes of kmip.errors; a server's refusal is OperationFailed. After an error with `sent` set, the server
+may have done what was asked: the caller finds out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from mrhsm_p11 import log
+from mrhsm_p11.deadline import Deadline
+from mrhsm_p11.kmip import object_payloads as payloads
+from mrhsm_p11.kmip import protocol
+from mrhsm_p11.kmip.attributes import Attribute, RevocationReason
+from mrhsm_p11.kmip.errors import KMIPError, OperationFailed, ProtocolError
+from mrhsm_p11.kmip.objects import OBJECT_TYPES, KeyWrappingSpecification, ManagedObject, TemplateAttribute
+from mrhsm_p11.kmip.payload import RequestPayload, ResponsePayload
+from mrhsm_p11.kmip.pool import ANYWHERE, Pool, Route
+from mrhsm_p11.kmip.server_payloads import (
+    DiscoverVersionsRequest,
+    DiscoverVersionsResponse,
+    QueryRequest,
+    QueryResponse,
+)
+from mrhsm_p11.kmip.transport import Endpoint
+from mrhsm_p11.kmip.vocabulary import (
+    BatchErrorContinuationOption,
+    KeyFormatType,
+    ObjectType,
+    QueryFunction,
+    RevocationReasonCode,
+    Version,
+)
+
+R = TypeVar("R", bound=ResponsePayload)
+
+
+class Client:
+    """One identity's view of a group of servers; safe from any thread.
+
+    `correlation` is sent with every request that may carry it (KMIP 1.4), for the server's audit log.
+    """
+
+    def __init__(self, pool: Pool, *, route: Route = ANYWHERE, correlation: str | None = None) -> None:
+        self.pool = pool
+        self._route = route
+        self._correlation = correlation
+
+    def at(self, endpoint: Endpoint) -> Client:
+        """Return a client that asks this one of the pool's servers and no other."""
+        return self._by(Route(endpoint, self._route.fresh))
+
+    def fresh(self) -> Client:
+        """Return a client that opens a new connection for each exchange."""
+        return self._by(Route(self._route.endpoint, fresh=True))
+
+    def _by(self, route: Route) -> Client:
+        return Client(self.pool, route=route, correlation=self._correlation)
+
+    def discover_versions(self, *, deadline: Deadline) -> tuple[Version, ...]:
+        """Return the versions that the server speaks, the one it likes best first. Needs KMIP 1.1."""
+        reply = self._ask(DiscoverVersionsRequest(), DiscoverVersionsResponse, deadline)
+        return tuple(each.version for each in reply.protocol_version)
+
+    def query(self, functions: Sequence[QueryFunction], *, deadline: Deadline) -> QueryResponse:
+        return self._ask(QueryRequest(query_function=tuple(functions)), QueryResponse, deadline)
+
+    def create(self, object_type: ObjectType, attributes: Iterable[Attribute], *, deadline: Deadline) -> str:
+        """Have the server make an object; return its identifier."""
+        request = payloads.CreateRequest(object_type=object_type, template_attribute=_template(attributes))
+        return self._ask(request, payloads.CreateResponse, deadline).unique_identifier
+
+    def create_key_pair(
+        self,
+        common: Iterable[Attribute],
+        private: Iterable[Attribute],
+        public: Iterable[Attribute],
+        *,
+        deadline: Deadline,
+    ) -> tuple[str, str]:
+        """Have the server make a key pair; return the identifiers of its private and its public key."""
+        request = payloads.CreateKeyPairRequest(
+            common_template_attribute=_template(common),
+            private_key_template_attribute=_template(private),
+            public_key_template_attribute=_template(public),
+        )
+        reply = self._ask(request, payloads.CreateKeyPairResponse, deadline)
+        return reply.private_key_unique_identifier, reply.public_key_unique_identifier
+
+    def register(self, managed_object: ManagedObject, attributes: Iterable[Attribute], *, deadline: Deadline) -> str:
+        """Store an object; return its identifier."""
+        request = payloads.RegisterRequest(
+            object_type=OBJECT_TYPES[type(managed_object)],
+            template_attribute=_template(attributes),
+            managed_object=managed_object,
+        )
+        return self._ask(request, payloads.RegisterResponse, deadline).unique_identifier
+
+    def locate(
+        self,
+        attributes: Iterable[Attribute] = (),
+        *,
+        maximum_items: int | None = None,
+        offset_items: int | None = None,
+        deadline: Deadline,
+    ) -> tuple[str, ...]:
+        """Return the identifiers of the objects that the server says have these attributes."""
+        request = payloads.LocateRequest(
+            maximum_items=maximum_items, offset_items=offset_items, attribute=tuple(attributes)
+        )
+        return self._ask(request, payloads.LocateResponse, deadline).unique_identifier
+
+    def get(
+        self,
+        uid: str,
+        *,
+        key_format_type: KeyFormatType | None = None,
+        key_wrapping_specification: KeyWrappingSpecification | None = None,
+        deadline: Deadline,
+    ) -> payloads.GetResponse:
+        request = payloads.GetRequest(
+            unique_identifier=uid,
+            key_format_type=key_format_type,
+            key_wrapping_specification=key_wrapping_specification,
+        )
+        return self._ask(request, payloads.GetResponse, deadline)
+
+    def get_attributes(self, uid: str, names: Iterable[str] = (), *, deadline: Deadline) -> tuple[Attribute, ...]:
+        """Return the object's attributes of these names, of every name where none is given."""
+        request = payloads.GetAttributesRequest(unique_identifier=uid, attribute_name=tuple(names))
+        return self._ask(request, payloads.GetAttributesResponse, deadline).attribute
+
+    def get_attribute_list(self, uid: str, *, deadline: Deadline) -> tuple[str, ...]:
+        request = payloads.GetAttributeListRequest(unique_identifier=uid)
+        return self._ask(request, payloads.GetAttributeListResponse, deadline).attribute_name
+
+    def add_attribute(self, uid: str, attribute: Attribute, *, deadline: Deadline) -> Attribute:
+        request = payloads.AddAttributeRequest(unique_identifier=uid, attribute=attribute)
+        return self._ask(request, payloads.AddAttributeResponse, deadline).attribute
+
+    def modify_attribute(self, uid: str, attribute: Attribute, *, deadline: Deadline) -> Attribute:
+        """Replace the instance of the attribute that the index names."""
+        request = payloads.ModifyAttributeRequest(unique_identifier=uid, attribute=attribute)
+        return self._ask(request, payloads.ModifyAttributeResponse, deadline).attribute
+
+    def delete_attribute(self, uid: str, name: str, index: int | None = None, *, deadline: Deadline) -> Attribute:
+        request = payloads.DeleteAttributeRequest(unique_identifier=uid, attribute_name=name, attribute_index=index)
+        return self._ask(request, payloads.DeleteAttributeResponse, deadline).attribute
+
+    def activate(self, uid: str, *, deadline: Deadline) -> None:
+        self._ask(payloads.ActivateRequest(unique_identifier=uid), payloads.ActivateResponse, deadline)
+
+    def revoke(
+        self,
+        uid: str,
+        code: RevocationReasonCode,
+        message: str | None = None,
+        *,
+        compromise_occurrence_date: int | None = None,
+        deadline: Deadline,
+    ) -> None:
+        """Revoke; the date (seconds since the epoch) is required with the codes of a compromise."""
+        request = payloads.RevokeRequest(
+            unique_identifier=uid,
+            revocation_reason=RevocationReason(revocation_reason_code=code, revocation_message=message),
+            compromise_occurrence_date=compromise_occurrence_date,
+        )
+        self._ask(request, payloads.RevokeResponse, deadline)
+
+    def destroy(self, uid: str, *, deadline: Deadline) -> None:
+        self._ask(payloads.DestroyRequest(unique_identifier=uid), payloads.DestroyResponse, deadline)
+
+    def rekey(
+        self, uid: str, attributes: Iterable[Attribute] = (), *, offset_s: int | None = None, deadline: Deadline
+    ) -> str:
+        """Have the server make a replacement; return its identifier."""
+        held = tuple(attributes)
+        request = payloads.RekeyRequest(
+            unique_identifier=uid, offset=offset_s, template_attribute=_template(held) if held else None
+        )
+        return self._ask(request, payloads.RekeyResponse, deadline).unique_identifier
+
+    def batch(
+        self,
+        requests: Sequence[RequestPayload],
+        *,
+        on_error: BatchErrorContinuationOption | None = None,
+        deadline: Deadline,
+    ) -> list[protocol.Answer]:
+        """Ask several operations in one message; return each one's response payload, or its OperationFailed.
+
+        Without `on_error` the server stops at the first that fails; those after it are OperationFailed too.
+        """
+        if not requests:
+            return []
+        request = protocol.build(requests, self.pool.version, correlation=self._correlation, on_error=on_error)
+        return self._exchange(request, deadline)
+
+    def _ask(self, payload: RequestPayload, expected: type[R], deadline: Deadline) -> R:
+        request = protocol.build([payload], self.pool.version, correlation=self._correlation)
+        answer = self._exchange(request, deadline)[0]
+        if isinstance(answer, OperationFailed):
+            raise answer
+        if not isinstance(answer, expected):
+            raise ProtocolError(f"a {type(answer).__name__} came for a {type(payload).__name__}", sent=True)
+        return answer
+
+    def _exchange(self, request: protocol.Request, deadline: Deadline) -> list[protocol.Answer]:
+        started, asked, result = time.monotonic(), "any server", "failed"
+
+        def read(reply: memoryview, server: str) -> list[protocol.Answer]:
+            nonlocal asked
+            asked = server
+            return protocol.parse(request, reply, server)
+
+        try:
+            answers = self.pool.exchange(request.encoding, read, deadline, self._route, idempotent=request.idempotent)
+            failures = [str(answer) for answer in answers if isinstance(answer, OperationFailed)]
+            result = failures[0] if failures else "ok"
+        except KMIPError as error:
+            result = f"{type(error).__name__}: {error}"
+            raise
+        else:
+            return answers
+        finally:
+            request.encoding[:] = bytes(len(request.encoding))
+            log.debug(f"kmip {request.operations} at {asked}: {(time.monotonic() - started) * 1e3:.1f} ms, {result}")
+
+
+def _template(attributes: Iterable[Attribute]) -> TemplateAttribute:
+    return TemplateAttribute(attribute=tuple(attributes))

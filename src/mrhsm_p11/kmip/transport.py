@@ -1,0 +1,317 @@
+"""Mutual TLS connections that carry one KMIP message at a time, each call within an absolute deadline.
+
+The sockets do not block: OpenSSL is called, and where it has to wait the wait is for the bare descriptor, so that a
+fork of the host never finds a lock of OpenSSL held. `socket` and `ssl` are imported with the first connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from mrhsm_p11 import hostcalls
+from mrhsm_p11.deadline import Deadline
+from mrhsm_p11.kmip import faults
+from mrhsm_p11.kmip.errors import TLSRefused
+from mrhsm_p11.secret import Secret
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+T = TypeVar("T")
+
+_RESPONSE_MESSAGE = b"\x42\x00\x7b\x01"
+_KEEPALIVE_IDLE_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a server listens, and the name that its certificate must bear (the host's own where none is given)."""
+
+    host: str
+    port: int = 5696
+    server_name: str | None = None
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def expected_name(self) -> str:
+        return self.server_name or self.host
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom we trust and who we are, all PEM; without a key of its own, `certificate_pem` holds that too."""
+
+    ca_pem: bytes
+    certificate_pem: bytes
+    key_pem: Secret | None = None
+
+
+class _PassphraseNeeded(Exception):
+    """The private key is encrypted."""
+
+
+def _refuse_passphrase() -> str:
+    raise _PassphraseNeeded
+
+
+def make_context(identity: Identity, server: str = "") -> ssl.SSLContext:
+    """Return the TLS settings for an identity: always verifying. Raises TLSRefused if it is unusable."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cadata=identity.ca_pem.decode("ascii"))
+    except (ssl.SSLError, ValueError):
+        raise TLSRefused("the CA certificate is not a certificate in PEM form", server) from None
+    try:
+        _load_certificate(context, identity)
+    except _PassphraseNeeded:
+        raise TLSRefused("the client's private key is encrypted: store it without a passphrase", server) from None
+    except ssl.SSLError as error:
+        if "MISMATCH" in (error.reason or ""):
+            text = "the client certificate and the private key do not belong together"
+        elif b"-----BEGIN CERTIFICATE-----" not in identity.certificate_pem:
+            text = "the client certificate is not a certificate in PEM form"
+        else:
+            text = "the client's private key, or its certificate, cannot be read"
+        raise TLSRefused(text, server) from None
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, identity: Identity) -> None:
+    # OpenSSL takes them from a file only: this one has no name and is gone with its descriptor.
+    descriptor = os.memfd_create("kmip-client", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, identity.certificate_pem + b"\n")
+        if identity.key_pem is not None:
+            os.write(descriptor, identity.key_pem.view())
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=_refuse_passphrase)
+    finally:
+        os.close(descriptor)
+
+
+class Transport:
+    """Opens connections for one identity."""
+
+    def __init__(self, identity: Identity, *, connect_s: float, response_limit: int) -> None:
+        self._identity = identity
+        self._connect_s = connect_s
+        self._response_limit = response_limit
+        self._context: ssl.SSLContext | None = None
+
+    def connect(self, endpoint: Endpoint, deadline: Deadline) -> Connection:
+        """Return a new connection after name look-up, TCP and TLS handshake, all within the deadline."""
+        server = str(endpoint)
+        limit = _earlier(deadline, self._connect_s)
+        if self._context is None:
+            self._context = make_context(self._identity, server)
+        with hostcalls.around_io():
+            plain = _dial(endpoint, limit)
+            try:
+                return self._secure(plain, endpoint, limit, self._context)
+            except OSError as error:
+                plain.close()
+                raise faults.handshaking(error, server, endpoint.expected_name) from None
+            except BaseException:
+                plain.close()
+                raise
+
+    def _secure(self, plain: socket.socket, endpoint: Endpoint, limit: Deadline, context: ssl.SSLContext) -> Connection:
+        secured = context.wrap_socket(plain, server_hostname=endpoint.expected_name, do_handshake_on_connect=False)
+        try:
+            _finish(secured, secured.do_handshake, limit)
+        except BaseException:
+            secured.close()
+            raise
+        return Connection(endpoint, secured, self._response_limit)
+
+
+def _earlier(deadline: Deadline, seconds: float) -> Deadline:
+    return Deadline(min(deadline.remaining_s(), seconds))
+
+
+def _wait(descriptor: int, events: int, deadline: Deadline) -> None:
+    """Wait until the descriptor is ready. Raises TimeoutError."""
+    poll = select.poll()
+    poll.register(descriptor, events)
+    remaining_s = deadline.remaining_s()
+    with hostcalls.around_wait():
+        ready = remaining_s > 0 and poll.poll(remaining_s * 1000 + 1)
+    if not ready:
+        raise TimeoutError
+
+
+def _finish(secured: ssl.SSLSocket, step: Callable[[], T], deadline: Deadline) -> T:
+    """Repeat an OpenSSL call until it has all that it waits for."""
+    import ssl
+
+    while True:
+        try:
+            return step()
+        except ssl.SSLWantReadError:
+            _wait(secured.fileno(), select.POLLIN, deadline)
+        except ssl.SSLWantWriteError:
+            _wait(secured.fileno(), select.POLLOUT, deadline)
+
+
+Address = tuple[int, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"]
+
+
+def _resolve(endpoint: Endpoint, deadline: Deadline) -> list[Address]:
+    """Return the addresses (family, address) of the endpoint.
+
+    The system's look-up has no time limit of its own: a name, unlike a literal, is looked up on a thread that is left
+    to itself when the deadline passes.
+    """
+    import socket
+
+    def look_up(flags: int) -> list[Address]:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=flags)
+        return [(family, address) for family, _, _, _, address in found]
+
+    server, result, failure = str(endpoint), [], []
+    try:
+        return look_up(socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        pass
+
+    def look_up_name() -> None:
+        try:
+            result.extend(look_up(0))
+        except (OSError, UnicodeError) as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=look_up_name, name="kmip-resolve", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        look_up_name()  # no thread to be had: better late than never
+    else:
+        thread.join(deadline.remaining_s())
+    if failure:
+        raise faults.unresolved(server, endpoint.host, getattr(failure[0], "strerror", None) or str(failure[0]))
+    if not result:
+        raise faults.connecting(TimeoutError(), server)
+    return result
+
+
+def _dial(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
+    """Return a TCP connection to the first address that takes one; each has its share of the time."""
+    addresses = _resolve(endpoint, deadline)
+    failure: OSError = TimeoutError()
+    for i, (family, address) in enumerate(addresses):
+        share = Deadline(deadline.remaining_s() / (len(addresses) - i))
+        try:
+            return _connected(family, address, share)
+        except OSError as error:
+            failure = error
+    raise faults.connecting(failure, str(endpoint))
+
+
+def _connected(family: int, address: object, deadline: Deadline) -> socket.socket:
+    import socket
+
+    plain = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        plain.setblocking(False)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
+        _establish(plain, address, deadline)
+    except BaseException:
+        plain.close()
+        raise
+    return plain
+
+
+def _establish(plain: socket.socket, address: object, deadline: Deadline) -> None:
+    import socket
+
+    status = plain.connect_ex(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
+    if status == errno.EINPROGRESS:
+        _wait(plain.fileno(), select.POLLOUT, deadline)
+        status = plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if status:
+        raise OSError(status, os.strerror(status))
+
+
+class Connection:
+    """A TLS connection. After any exception it must be closed: a late reply would pass for the next one."""
+
+    def __init__(self, endpoint: Endpoint, secured: ssl.SSLSocket, response_limit: int) -> None:
+        self.endpoint = endpoint
+        self.exchanges = 0
+        self.used_at = time.monotonic()
+        self.pid = os.getpid()
+        self._secured = secured
+        self._response_limit = response_limit
+
+    def exchange(self, request: bytes | bytearray, deadline: Deadline) -> bytearray:
+        """Send a message and return the reply, whole; the caller may wipe it."""
+        server, first = str(self.endpoint), self.exchanges == 0
+        with hostcalls.around_io():
+            try:
+                self._send(request, deadline)
+                reply = self._receive(deadline)
+            except OSError as error:
+                raise faults.exchanging(error, server, first=first) from None
+        self.exchanges += 1
+        self.used_at = time.monotonic()
+        return reply
+
+    def _send(self, request: bytes | bytearray, deadline: Deadline) -> None:
+        with memoryview(request) as view:
+            sent = 0
+            while sent < len(view):
+                with view[sent:] as rest:
+                    sent += _finish(self._secured, lambda rest=rest: self._secured.send(rest), deadline)  # type: ignore[misc]
+
+    def _receive(self, deadline: Deadline) -> bytearray:
+        server = str(self.endpoint)
+        header = bytearray(8)
+        self._fill(header, 0, deadline)
+        if header[:4] != _RESPONSE_MESSAGE:
+            raise faults.not_kmip(server)
+        length = 8 + int.from_bytes(header[4:], "big")
+        if length > self._response_limit:
+            raise faults.oversize(server, length, self._response_limit)
+        reply = header + bytes(length - 8)
+        self._fill(reply, 8, deadline)
+        return reply
+
+    def _fill(self, buffer: bytearray, got: int, deadline: Deadline) -> None:
+        with memoryview(buffer) as view:
+            while got < len(view):
+                with view[got:] as rest:
+                    count = _finish(self._secured, lambda rest=rest: self._secured.recv_into(rest), deadline)  # type: ignore[misc]
+                if count == 0:
+                    raise faults.lost(str(self.endpoint), first=self.exchanges == 0, received=got)
+                got += count
+
+    def stale(self) -> bool:
+        """Tell whether an idle connection is of no use: closed by the server, or with bytes nobody asked for."""
+        import ssl
+
+        try:
+            with hostcalls.around_io():
+                self._secured.recv(1)
+        except ssl.SSLWantReadError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def close(self) -> None:
+        """Close the descriptor. No TLS shutdown is sent, so that a forked child may do it to its parent's."""
+        self._secured.close()
