@@ -124,7 +124,7 @@ def _reset(end: socket.socket) -> None:
     with contextlib.suppress(OSError):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     with contextlib.suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads it
+        end.shutdown(socket.SHUT_RD)  # wakes the thread that reads it
     end.close()
 
 

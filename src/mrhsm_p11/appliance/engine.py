@@ -148,7 +148,7 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
         found: list[Any] = []
         if stock or not names:
             found += super()._get_attributes_from_managed_object(managed, stock)
-        for name in names or kept.names(managed):
+        for name in [name for name in names if name != kept.IDENTIFIER] if names else kept.names(managed):
             found += kept.attributes(managed, name, indexed=self._attribute_policy.is_attribute_multivalued(name))
         return found
 

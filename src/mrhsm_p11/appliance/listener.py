@@ -1,4 +1,4 @@
-"""The TLS listener and its sessions: one thread a connection, stopped at once."""
+"""The TLS listener and its sessions: one daemon thread a connection."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Session(session.KmipSession):  # type: ignore[misc]  # PyKMIP is untyped
                     self._handle_message_loop()
         except exceptions.ConnectionClosed:
             return
-        except (OSError, ValueError) as problem:  # ValueError: closed by stop(), or a message that is too long
+        except (OSError, ValueError) as problem:  # ValueError: a message that is too long
             _log.warning("%s: %s", self.name, problem)
 
     def _receive_request(self) -> Any:
@@ -64,13 +64,12 @@ class Session(session.KmipSession):  # type: ignore[misc]  # PyKMIP is untyped
 
 
 class Listener:
-    """Accepts until stop() is called from a signal handler or another thread."""
+    """Bound and listening once made; serve() accepts for as long as the process lives."""
 
     def __init__(self, engine: Any, options: Options, certs: Path) -> None:
         self._engine = engine
         self._options = options
         self._context = _context(options, certs)
-        self._stopping = False
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         try:
             self._socket = socket.create_server((options.host, options.port), family=family, backlog=128)
@@ -80,22 +79,11 @@ class Listener:
 
     def serve(self) -> None:
         while True:
-            try:
-                connection, address = self._socket.accept()
-            except OSError:
-                if self._stopping:
-                    return
-                raise
+            connection, address = self._socket.accept()
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.settimeout(HANDSHAKE_S)
             wrapped = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
             Session(self._engine, wrapped, address, self._options).start()
-
-    def stop(self) -> None:
-        """Make serve() return; sessions are daemon threads and end with the process."""
-        if not self._stopping:
-            self._stopping = True
-            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _context(options: Options, certs: Path) -> ssl.SSLContext:

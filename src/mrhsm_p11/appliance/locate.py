@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from kmip.core import enums
-from kmip.pie import objects, sqltypes
+from kmip.pie import objects
 
 from mrhsm_p11.appliance import kept
 from mrhsm_p11.appliance.codec import Verbatim
 
+ASI = "Application Specific Information"
 # Single-valued attributes that are a column of the same meaning.
 COLUMNS = {
     "Certificate Type": "certificate_type",
@@ -24,19 +25,20 @@ COLUMNS = {
 
 
 def candidates(session: Any, wanted: Sequence[Any]) -> Any:
-    """Return the objects that the database can tell to match: by name, group and identifier."""
+    """Return the objects that match in what the database can search by."""
     query = session.query(objects.ManagedObject)
     for attribute in wanted:
         name, value = attribute.attribute_name.value, attribute.attribute_value
         if name == "Name":
-            same = sqltypes.ManagedObjectName.name == value.name_value.value
-            query = query.filter(objects.ManagedObject._names.any(same))
+            query = query.filter(objects.ManagedObject._names.any(name=value.name_value.value))
         elif name == "Object Group":
-            same = objects.ObjectGroup.object_group == value.value
-            query = query.filter(objects.ManagedObject.object_groups.any(same))
+            query = query.filter(objects.ManagedObject.object_groups.any(_object_group=value.value))
+        elif name == ASI:
+            namespace, text = value.application_namespace, value.application_data
+            same = objects.ManagedObject.app_specific_info.any(_application_namespace=namespace, _application_data=text)
+            query = query.filter(same)
         elif name == kept.IDENTIFIER:
-            same = (kept.KeptAttribute.name == name) & (kept.KeptAttribute.value == kept.text(value.value))
-            query = query.filter(objects.ManagedObject.kept.any(same))
+            query = query.filter(objects.ManagedObject.kept.any(name=name, value=kept.text(value.value)))
     return query.all()
 
 
@@ -52,13 +54,10 @@ def matches(managed: Any, wanted: Sequence[Any]) -> bool:
 
 
 def _has(managed: Any, name: str, value: Any) -> bool:
-    if name in {"Name", "Object Group", kept.IDENTIFIER, "Initial Date"}:
+    if name in {"Name", "Object Group", ASI, kept.IDENTIFIER, "Initial Date"}:
         return True
     if isinstance(value, Verbatim):
         return value.encoded in kept.instances(managed, name)
-    if name == "Application Specific Information":
-        pair = (value.application_namespace, value.application_data)
-        return pair in {(i.application_namespace, i.application_data) for i in managed.app_specific_info}
     if name == "Cryptographic Usage Mask":
         asked = enums.get_enumerations_from_bit_mask(enums.CryptographicUsageMask, value.value)
         return set(asked) <= set(getattr(managed, "cryptographic_usage_masks", ()))

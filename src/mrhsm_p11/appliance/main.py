@@ -79,19 +79,19 @@ def main() -> int:
 
 
 def run(options: Options) -> int:
-    """Serve until SIGTERM, SIGINT or, where asked, the end of standard input. Main thread only."""
+    """Serve until SIGTERM, SIGINT or, where asked, the end of standard input."""
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before there are threads, which inherit it
     with tempfile.TemporaryDirectory(prefix="mrhsm-appliance-") as scratch:
         certs = (options.certs or Path(scratch, "certs")).absolute()
         store = (options.store or Path(scratch, "store.sqlite")).absolute()
         listener = _listener(options, certs, store)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: listener.stop())
+        threading.Thread(target=listener.serve, daemon=True).start()
         if options.with_parent:
             threading.Thread(target=_await_parent, daemon=True).start()
         print(NOTICE.format(store=store, certs=certs))
         print(f"READY {listener.host} {listener.port}", flush=True)
-        listener.serve()
-    sys.stdout.flush()
+        signal.sigwait(ends)
     os._exit(0)  # sessions may be in the middle of a request: the store survives that, waiting for them does not
 
 
@@ -103,6 +103,10 @@ def _listener(options: Options, certs: Path, store: Path) -> Listener:
         from mrhsm_p11.appliance import certificates, codec, engine, listener
     except ImportError as problem:
         raise MrhsmError(MISSING) from problem
+    try:
+        os.close(os.open(store, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as problem:
+        raise MrhsmError(f"cannot open the store {store}: {problem.strerror}") from problem
     codec.apply()
     if not (certs / "ca.pem").exists():
         certificates.make(certs)
