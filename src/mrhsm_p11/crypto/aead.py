@@ -66,7 +66,7 @@ def cipher(row: MechanismRow, parameter: AnyParameter, key: Secret, *, encrypt: 
     return OneShotCipher(lambda data: _decrypt(own, checked, data), lambda n: max(n - tag_bytes, 0))
 
 
-def encrypted_size(parameter: AnyParameter, n: int) -> int:
+def encrypted_size(_row: MechanismRow, parameter: AnyParameter, n: int, _key: Secret | None) -> int:
     """Return how long `n` bytes are once encrypted. Raises MechanismParamInvalid."""
     return n + _checked(parameter).tag_bits // 8
 

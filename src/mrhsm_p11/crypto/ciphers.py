@@ -152,7 +152,7 @@ def cipher(row: MechanismRow, parameter: AnyParameter, key: Secret, *, encrypt: 
     return PaddingCipher(context) if encrypt else UnpaddingCipher(context)
 
 
-def encrypted_size(row: MechanismRow, n: int) -> int:
+def encrypted_size(row: MechanismRow, _parameter: AnyParameter, n: int, _key: Secret | None) -> int:
     """Return how long `n` bytes are once encrypted in one part."""
     return padded_size(n) if row.mode == "cbc-pad" else n
 
@@ -170,3 +170,8 @@ def _bytes_left(counter: CTRParams) -> int | None:
         return None
     low = int.from_bytes(counter.counter, "big") & ((1 << bits) - 1)
     return ((1 << bits) - low) * BLOCK
+
+
+def encrypt_block(key: Secret, block: bytes) -> bytes:
+    """Encrypt one block, as a key's check value is made."""
+    return _context(key, ECB(), encrypt=True).update(block)  # noqa: S305

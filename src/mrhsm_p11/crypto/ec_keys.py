@@ -74,7 +74,7 @@ def public_parts(spki: bytes) -> tuple[Curve, bytes]:
 
 
 def private_parts(pkcs8: bytes) -> tuple[Curve, bytes, bytes]:
-    """Return curve, private number (as wide as the curve's order) and bare point. Raises ValueError, CurveNotSupported."""
+    """Return curve, private number (as wide as the order) and bare point. Raises ValueError, CurveNotSupported."""
     algorithm, key = open_private(pkcs8)
     curve = _curve(algorithm)
     _, (scalar_tag, scalar), *optional = der.elements(der.only(key, der.SEQUENCE))

@@ -26,11 +26,11 @@ def cipher(row: MechanismRow, parameter: AnyParameter, key: Secret, *, encrypt: 
         raise MechanismParamInvalid("the initial value, where given, is the standard's own")
     own = Secret(key.view())  # the caller's may be wiped between parts
     if encrypt:
-        return OneShotCipher(lambda data: _wrap(row.mode, own, data), lambda n: encrypted_size(row, n))
+        return OneShotCipher(lambda data: _wrap(row.mode, own, data), lambda n: encrypted_size(row, None, n, None))
     return OneShotCipher(lambda data: _unwrap(row.mode, own, data), lambda n: max(n - SEMIBLOCK, 0))
 
 
-def encrypted_size(row: MechanismRow, n: int) -> int:
+def encrypted_size(row: MechanismRow, _parameter: AnyParameter, n: int, _key: Secret | None) -> int:
     """Return how long `n` bytes are once wrapped."""
     if row.mode == "kw-pkcs7":
         n += SEMIBLOCK - n % SEMIBLOCK

@@ -10,10 +10,10 @@ from mrhsm_p11.crypto.containers import RSA_OID, open_private, open_public, priv
 from mrhsm_p11.errors import AttributeValueInvalid
 
 _ALGORITHM = (RSA_OID, der.NULL)
-_PUBLIC = (CKA.MODULUS, CKA.PUBLIC_EXPONENT)
+PUBLIC = (CKA.MODULUS, CKA.PUBLIC_EXPONENT)
 # RSAPrivateKey of PKCS #1, in its order
-_PRIVATE = (
-    *_PUBLIC,
+PRIVATE = (
+    *PUBLIC,
     CKA.PRIVATE_EXPONENT,
     CKA.PRIME_1,
     CKA.PRIME_2,
@@ -27,26 +27,26 @@ Numbers = Mapping[int, bytes]
 
 def public_key(numbers: Numbers) -> bytes:
     """Return the SubjectPublicKeyInfo of CKA_MODULUS and CKA_PUBLIC_EXPONENT."""
-    key = der.encode(der.SEQUENCE, *(der.integer(numbers[part]) for part in _PUBLIC))
+    key = der.encode(der.SEQUENCE, *(der.integer(numbers[part]) for part in PUBLIC))
     return subject_public_key_info(_ALGORITHM, key)
 
 
 def private_key(numbers: Numbers) -> bytes:
     """Return the PKCS #8 of all eight numbers."""
-    parts = (der.integer(b""), *(der.integer(numbers[part]) for part in _PRIVATE))
+    parts = (der.integer(b""), *(der.integer(numbers[part]) for part in PRIVATE))
     return private_key_info(_ALGORITHM, der.encode(der.SEQUENCE, *parts))
 
 
 def public_numbers(spki: bytes) -> dict[int, bytes]:
     """Return CKA_MODULUS and CKA_PUBLIC_EXPONENT. Raises ValueError."""
     algorithm, key = open_public(spki)
-    return _numbers(algorithm[0], key, _PUBLIC, 0)
+    return _numbers(algorithm[0], key, PUBLIC, 0)
 
 
 def private_numbers(pkcs8: bytes) -> dict[int, bytes]:
     """Return all eight numbers. Raises ValueError."""
     algorithm, key = open_private(pkcs8)
-    return _numbers(algorithm[0], key, _PRIVATE, 1)
+    return _numbers(algorithm[0], key, PRIVATE, 1)
 
 
 def modulus_bits(modulus: bytes) -> int:

@@ -276,6 +276,8 @@ def supported(cls: int, key_type: int | None) -> bool:
 
 def kinds(cls: int, key_type: int | None) -> tuple[str, ...]:
     """Return every kind that an object of this class and key type is; an unknown class is only "object"."""
+    if cls == CKO.CERTIFICATE and key_type is None:
+        key_type = CKC.X_509  # the only one there is
     if cls in _UNSTORED_CLASSES:
         return ("object", _UNSTORED_CLASSES[cls])
     if cls not in _STORED_CLASSES:

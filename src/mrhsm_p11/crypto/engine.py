@@ -1,0 +1,135 @@
+"""The local engine's only entry: operations by mechanism row. Families are imported when one of theirs is first asked.
+
+What the functions raise for a bad parameter, key type or key size: MechanismParamInvalid, KeyTypeInconsistent,
+KeySizeRange (Wrapping..., Unwrapping... where the key is one of those).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from mrhsm_p11.constants import CKA
+from mrhsm_p11.crypto import checks, digests, families
+from mrhsm_p11.crypto.base import Cipher, Digest, Signer, Verifier
+from mrhsm_p11.crypto.checks import AnyParameter
+from mrhsm_p11.errors import (
+    AttributeValueInvalid,
+    DataLenRange,
+    EncryptedDataInvalid,
+    EncryptedDataLenRange,
+    KeySizeRange,
+    KeyTypeInconsistent,
+    MechanismInvalid,
+    UnwrappingKeySizeRange,
+    UnwrappingKeyTypeInconsistent,
+    WrappedKeyInvalid,
+    WrappedKeyLenRange,
+    WrappingKeySizeRange,
+    WrappingKeyTypeInconsistent,
+)
+from mrhsm_p11.mapping.codecs import Value
+from mrhsm_p11.mapping.mechanisms import MechanismRow
+from mrhsm_p11.secret import Secret
+
+
+def warm_up() -> None:
+    """Import now what the first AES operation would import."""
+    for family in ("block", "aead", "keywrap"):
+        families.cipher(family)
+
+
+def cipher(row: MechanismRow, parameter: AnyParameter, key: Secret, *, encrypt: bool) -> Cipher:
+    """Start an encryption or decryption; RSA encrypts with the public key's material, decrypts with the private's."""
+    return families.cipher(row.family).cipher(row, parameter, key, encrypt=encrypt)
+
+
+def digest(row: MechanismRow, parameter: AnyParameter = None) -> Digest:
+    """Start a hash computation."""
+    if row.family != "digest" or row.hash is None:
+        raise MechanismInvalid("the mechanism does not hash")
+    return digests.digest(row.hash, parameter)
+
+
+def signer(row: MechanismRow, parameter: AnyParameter, key_type: int, material: Secret) -> Signer:
+    """Start a signature or MAC."""
+    checks.key_type(row, key_type)
+    return families.signature(row.family).signer(row, parameter, material)
+
+
+def verifier(row: MechanismRow, parameter: AnyParameter, key_type: int, material: Secret) -> Verifier:
+    """Start the verification of a signature or MAC."""
+    checks.key_type(row, key_type)
+    return families.signature(row.family).verifier(row, parameter, material)
+
+
+def wrap(row: MechanismRow, parameter: AnyParameter, kek: Secret, plain: Secret) -> bytes:
+    """Encrypt a key's material, filled up with zero bytes where the mechanism says so.
+
+    Raises KeySizeRange where the key has a length that the mechanism cannot take.
+    """
+    try:
+        operation = cipher(row, parameter, kek, encrypt=True)
+    except KeySizeRange as error:
+        raise WrappingKeySizeRange(str(error)) from None
+    except KeyTypeInconsistent as error:
+        raise WrappingKeyTypeInconsistent(str(error)) from None
+    filled = Secret(plain.reveal() + bytes(-len(plain) % row.fills_to))
+    try:
+        return operation.finish(filled.view())
+    except DataLenRange as error:
+        raise KeySizeRange(str(error)) from None
+    finally:
+        filled.wipe()
+
+
+def wrapped_size(row: MechanismRow, parameter: AnyParameter, n: int, kek: Secret | None = None) -> int:
+    """Return how long wrap makes `n` bytes. For RSA that is the wrapping key's size: without it, the largest."""
+    return families.cipher(row.family).encrypted_size(row, parameter, n + -n % row.fills_to, kek)
+
+
+def unwrap(row: MechanismRow, parameter: AnyParameter, kek: Secret, wrapped: bytes | memoryview) -> Secret:
+    """Decrypt a wrapped key; what filled it up is still there, see material.unwrapped.
+
+    Raises WrappedKeyInvalid, WrappedKeyLenRange.
+    """
+    try:
+        operation = cipher(row, parameter, kek, encrypt=False)
+    except KeySizeRange as error:
+        raise UnwrappingKeySizeRange(str(error)) from None
+    except KeyTypeInconsistent as error:
+        raise UnwrappingKeyTypeInconsistent(str(error)) from None
+    try:
+        return Secret(operation.finish(wrapped))
+    except EncryptedDataLenRange as error:
+        raise WrappedKeyLenRange(str(error)) from None
+    except EncryptedDataInvalid as error:
+        raise WrappedKeyInvalid(str(error)) from None
+
+
+def generate_secret(row: MechanismRow, key_bytes: int) -> Secret:
+    """Make a random secret key. Raises AttributeValueInvalid (CKA_VALUE_LEN)."""
+    if row.family != "random":
+        raise MechanismInvalid("the mechanism makes no secret keys")
+    if not row.allows(key_bytes * 8):
+        raise AttributeValueInvalid(f"CKA_{CKA.name(CKA.VALUE_LEN)} of {key_bytes} is none that the mechanism makes")
+    return Secret(random(key_bytes))
+
+
+def generate_pair(row: MechanismRow, public_template: Mapping[int, Value]) -> tuple[Secret, Secret]:
+    """Make a key pair as the public template asks; return (SubjectPublicKeyInfo, PKCS #8).
+
+    Raises TemplateIncomplete, AttributeValueInvalid, CurveNotSupported, DomainParamsInvalid.
+    """
+    from mrhsm_p11.crypto import keys
+
+    if row.mode == "generate" and row.family == "rsa":
+        return keys.generate_rsa(row, public_template)
+    if row.mode == "generate" and row.family == "ec":
+        return keys.generate_ec(public_template)
+    raise MechanismInvalid("the mechanism makes no key pairs")
+
+
+def random(n: int) -> bytes:
+    """Return `n` bytes from the operating system's generator."""
+    return os.urandom(n)

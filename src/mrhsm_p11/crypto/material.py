@@ -1,0 +1,201 @@
+"""The material of an object: one secret string of bytes, and the attributes that it determines.
+
+Secret key: its bytes. Private key: PKCS #8 DER. Public key: SubjectPublicKeyInfo DER. Certificate: X.509 DER. Data:
+the value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from mrhsm_p11.constants import CKA, CKK, CKO
+from mrhsm_p11.crypto import certificates, der, ec_keys, rsa_keys
+from mrhsm_p11.errors import (
+    AttributeValueInvalid,
+    TemplateIncomplete,
+    TemplateInconsistent,
+    WrappedKeyInvalid,
+    WrappedKeyLenRange,
+)
+from mrhsm_p11.mapping.attributes import for_class, supported
+from mrhsm_p11.mapping.codecs import Value
+from mrhsm_p11.mapping.mechanisms import MechanismRow
+from mrhsm_p11.secret import Secret
+
+AES_KEY_BYTES = (16, 24, 32)
+_LARGEST_SECRET_BYTES = 1 << 16
+
+
+def split(attributes: Mapping[int, Value]) -> tuple[dict[int, Value], Secret]:
+    """Part a complete C_CreateObject template into attributes without material, and the material.
+
+    What the template says twice must agree. Raises TemplateIncomplete, TemplateInconsistent, AttributeValueInvalid,
+    CurveNotSupported, DomainParamsInvalid.
+    """
+    cls, key_type = kind(attributes)
+    if not supported(cls, key_type):
+        raise TemplateInconsistent(f"no object of class {cls:#x} and type {key_type} can be stored")
+    uses = for_class(cls, key_type)
+    given = {cka: value for cka, value in attributes.items() if cka in uses and uses[cka].material}
+    for cka, use in uses.items():
+        if use.material and use.required_on_create and cka not in given:
+            raise TemplateIncomplete(f"CKA_{CKA.name(cka)} is missing")
+    try:
+        material = normalise(cls, key_type, _assembled(cls, key_type, given))
+        _check_agreement(given, derived(cls, key_type, material))
+    except ValueError:
+        raise AttributeValueInvalid("the value of the object is malformed") from None
+    return {cka: value for cka, value in attributes.items() if cka not in given}, material
+
+
+def kind(attributes: Mapping[int, Value]) -> tuple[int, int | None]:
+    """Return class and key (or certificate) type that a template decides on. Raises TemplateIncomplete."""
+    cls = attributes.get(CKA.CLASS)
+    if not isinstance(cls, int):
+        raise TemplateIncomplete("CKA_CLASS is missing")
+    if cls == CKO.DATA:
+        return cls, None
+    of_type = attributes.get(CKA.CERTIFICATE_TYPE if cls == CKO.CERTIFICATE else CKA.KEY_TYPE)
+    if not isinstance(of_type, int):
+        raise TemplateIncomplete("the key or certificate type is missing")
+    return cls, of_type
+
+
+def normalise(cls: int, key_type: int | None, value: bytes | Secret, *, check: bool = True) -> Secret:
+    """Return bytes that came from outside as material; PKCS #1 and SEC 1 are taken too.
+
+    `check` false skips the costly tests (30 ms for RSA) of a private key that passed them before. Raises
+    AttributeValueInvalid, CurveNotSupported.
+    """
+    plain = value.reveal() if isinstance(value, Secret) else value
+    if cls == CKO.SECRET_KEY:
+        if not plain or len(plain) > _LARGEST_SECRET_BYTES or (key_type == CKK.AES and len(plain) not in AES_KEY_BYTES):
+            raise AttributeValueInvalid(f"a secret key of this type has no {len(plain)} bytes")
+        return Secret(plain)
+    if cls in (CKO.PUBLIC_KEY, CKO.PRIVATE_KEY):
+        from mrhsm_p11.crypto import encodings
+
+        if key_type not in (CKK.RSA, CKK.EC):
+            raise AttributeValueInvalid("a key pair of this type cannot be used here")
+        if cls == CKO.PUBLIC_KEY:
+            return Secret(encodings.public(key_type, plain))
+        return Secret(encodings.private(key_type, plain, check=check))
+    if cls == CKO.CERTIFICATE:
+        try:
+            certificates.attributes(plain)
+        except ValueError:
+            raise AttributeValueInvalid("the bytes are no X.509 certificate") from None
+    return Secret(plain)
+
+
+def unwrapped(row: MechanismRow, cls: int, key_type: int, value_len: int | None, plain: Secret) -> Secret:
+    """Return what C_UnwrapKey gave as material of a new key, cut to `value_len` bytes (CKA_VALUE_LEN) where given.
+
+    Only filling of the wrapping mechanism may be cut off. Raises WrappedKeyLenRange, WrappedKeyInvalid.
+    """
+    if cls == CKO.SECRET_KEY and value_len is not None:
+        if not 0 <= len(plain) - value_len < row.fills_to or not value_len:
+            raise WrappedKeyLenRange(f"{len(plain)} bytes were wrapped, not {value_len}")
+        plain = Secret(plain.view()[:value_len])
+    try:
+        return normalise(cls, key_type, plain)
+    except AttributeValueInvalid:
+        if cls == CKO.SECRET_KEY:
+            raise WrappedKeyLenRange(f"a key of this type has no {len(plain)} bytes") from None
+        raise WrappedKeyInvalid("what was wrapped is no private key of this type") from None
+
+
+def derived(cls: int, key_type: int | None, material: Secret) -> dict[int, Value]:
+    """Return every attribute that the material determines. The material must have been normalised."""
+    plain = material.reveal()
+    if cls == CKO.SECRET_KEY:
+        return {CKA.VALUE: plain, CKA.VALUE_LEN: len(plain), CKA.CHECK_VALUE: check_value(key_type, material)}
+    if cls == CKO.PUBLIC_KEY:
+        return _of_public(key_type, plain)
+    if cls == CKO.PRIVATE_KEY:
+        return _of_private(key_type, plain)
+    if cls == CKO.CERTIFICATE:
+        return dict(certificates.attributes(plain))
+    return {CKA.VALUE: plain}
+
+
+def public_derived(cls: int, key_type: int | None, material: Secret) -> dict[int, Value]:
+    """Return those derived attributes that tell nothing secret; stores may keep them with the record."""
+    if cls == CKO.SECRET_KEY:
+        return {CKA.VALUE_LEN: len(material)}
+    if cls == CKO.DATA:
+        return {}
+    uses = for_class(cls, key_type)
+    return {cka: value for cka, value in derived(cls, key_type, material).items() if not uses[cka].sensitive}
+
+
+def check_value(key_type: int | None, material: Secret) -> bytes:
+    """Return a secret key's CKA_CHECK_VALUE: from a block of zeros encrypted with AES, else from SHA-1 of the key."""
+    if key_type != CKK.AES:
+        return hashlib.sha1(material.view(), usedforsecurity=False).digest()[:3]
+    from mrhsm_p11.crypto import ciphers
+
+    return ciphers.encrypt_block(material, bytes(ciphers.BLOCK))[:3]
+
+
+def _assembled(cls: int, key_type: int | None, given: Mapping[int, Value]) -> bytes:
+    if cls == CKO.PUBLIC_KEY and key_type == CKK.RSA:
+        return rsa_keys.public_key(rsa_keys.required(given, rsa_keys.PUBLIC))
+    if cls == CKO.PRIVATE_KEY and key_type == CKK.RSA:
+        return rsa_keys.private_key(rsa_keys.required(given, rsa_keys.PRIVATE))
+    if cls == CKO.PUBLIC_KEY:
+        curve = ec_keys.curve_of(_bytes(given, CKA.EC_PARAMS))
+        return ec_keys.public_key(curve, ec_keys.bare_point(curve, _bytes(given, CKA.EC_POINT)))
+    if cls == CKO.PRIVATE_KEY:
+        curve = ec_keys.curve_of(_bytes(given, CKA.EC_PARAMS))
+        scalar = _bytes(given, CKA.VALUE).lstrip(b"\0")
+        if len(scalar) > curve.width:
+            raise AttributeValueInvalid("the private number is larger than the curve's order")
+        return ec_keys.private_key(curve, scalar)
+    return _bytes(given, CKA.VALUE)
+
+
+def _bytes(given: Mapping[int, Value], cka: int) -> bytes:
+    value = given.get(cka, b"")
+    if not isinstance(value, bytes):
+        raise AttributeValueInvalid(f"CKA_{CKA.name(cka)} is no string of bytes")
+    return value
+
+
+# Accepted in other forms than the one that is reported.
+_INPUT_FORMS = (CKA.EC_PARAMS, CKA.EC_POINT)
+
+
+def _check_agreement(given: Mapping[int, Value], actual: Mapping[int, Value]) -> None:
+    for cka, value in given.items():
+        truth = actual[cka]
+        if cka in _INPUT_FORMS or value in (truth, b""):
+            continue
+        if cka == CKA.VALUE and isinstance(value, bytes) and isinstance(truth, bytes):
+            if value.lstrip(b"\0") == truth.lstrip(b"\0"):
+                continue
+        elif cka == CKA.SERIAL_NUMBER and isinstance(truth, bytes) and value == der.only(truth, der.INTEGER):
+            continue  # SunPKCS11 gives the bare number
+        if cka == CKA.CHECK_VALUE:
+            raise AttributeValueInvalid("CKA_CHECK_VALUE is another key's")
+        raise TemplateInconsistent(f"CKA_{CKA.name(cka)} is not what the value of the object says")
+
+
+def _of_public(key_type: int | None, spki: bytes) -> dict[int, Value]:
+    if key_type == CKK.RSA:
+        numbers = rsa_keys.public_numbers(spki)
+        bits = rsa_keys.modulus_bits(numbers[CKA.MODULUS])
+        return {**numbers, CKA.MODULUS_BITS: bits, CKA.PUBLIC_KEY_INFO: spki}
+    curve, point = ec_keys.public_parts(spki)
+    ec_point = der.encode(der.OCTET_STRING, point)
+    return {CKA.EC_PARAMS: curve.oid, CKA.EC_POINT: ec_point, CKA.PUBLIC_KEY_INFO: spki}
+
+
+def _of_private(key_type: int | None, pkcs8: bytes) -> dict[int, Value]:
+    if key_type == CKK.RSA:
+        numbers = rsa_keys.private_numbers(pkcs8)
+        return {**numbers, CKA.PUBLIC_KEY_INFO: rsa_keys.public_key(numbers)}
+    curve, scalar, point = ec_keys.private_parts(pkcs8)
+    spki = ec_keys.public_key(curve, point)
+    return {CKA.EC_PARAMS: curve.oid, CKA.VALUE: scalar, CKA.PUBLIC_KEY_INFO: spki}
