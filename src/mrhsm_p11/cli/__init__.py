@@ -1,0 +1,1 @@
+"""The command `mrhsm`: options, prompts and output; the only package that prints."""

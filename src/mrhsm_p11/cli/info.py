@@ -1,0 +1,79 @@
+"""`mrhsm info`: sections about every token, or about one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mrhsm_p11.cli import layouts, pins
+from mrhsm_p11.cli.options import Given, Option
+from mrhsm_p11.cluster import setup, stores
+from mrhsm_p11.config import Config
+from mrhsm_p11.errors import MrhsmError
+from mrhsm_p11.tokendir import entries, tokens
+from mrhsm_p11.tokendir.entries import TokenEntry
+from mrhsm_p11.tokendir.files import TokenDirectory
+from mrhsm_p11.tokendir.tokens import OpenToken
+
+OPTIONS = (
+    Option("-config", "", "KMIP configuration, and whether the servers answer"),
+    Option("-file", "", "File store status"),
+    Option("-kmip", "", "KMIP status"),
+    Option("-slots", "", "PKCS#11 slots"),
+    Option("-token", "serial|label", "The token meant, where there are several"),
+)
+
+
+def run(given: Given, config: Config) -> None:
+    """Print the sections asked for, or every one that exists, a blank line between them."""
+    directory = TokenDirectory(config.tokens_dir)
+    present = entries.load(directory)
+    wanted = [flag for flag in ("-slots", *SECTIONS) if flag in given.flags]
+    shown = []
+    if "-slots" in wanted or not wanted:
+        shown.append(layouts.slots(present))
+    if wanted and wanted != ["-slots"]:
+        token = _open(directory, setup.choose_token(present, given.get("-token")), config)
+        shown += [_required(flag, token, config) for flag in wanted if flag != "-slots"]
+    elif not wanted:
+        for entry in (setup.choose_token(present, given.get("-token")),) if "-token" in given else present:
+            token = _open(directory, entry, config)
+            shown += [text for section in SECTIONS.values() if (text := section(token, config))]
+    print("\n".join(shown), end="")
+
+
+def _open(directory: TokenDirectory, entry: TokenEntry, config: Config) -> OpenToken:
+    """Open a token with the PIN file, else with the user PIN that is asked for."""
+    kept = tokens.read_pin_file(directory, entry)
+    pin = pins.user_pin() if kept is None else kept
+    return setup.login_user(directory, entry, pin, config, from_file=kept is not None)
+
+
+def _required(flag: str, token: OpenToken, config: Config) -> str:
+    text = SECTIONS[flag](token, config)
+    if not text:
+        store = token.settings.store
+        raise MrhsmError(f"{flag}: token {token.entry.serial} has a {store} store, see mrhsm info {STATUS[store]}")
+    return text
+
+
+def _configuration(token: OpenToken, config: Config) -> str:
+    settings = token.settings
+    if settings.store != "kmip":
+        return ""
+    servers = stores.server_statuses(settings.connection, config)
+    return layouts.heading(token.entry.serial, "kmip") + layouts.connection(settings.connection, servers)
+
+
+def _status(store: str, token: OpenToken) -> str:
+    if token.settings.store != store:
+        return ""
+    return layouts.heading(token.entry.serial, store) + layouts.cluster(store, token.settings.cluster)
+
+
+# In the order in which they are shown; an empty text: the token has no such section.
+SECTIONS: dict[str, Callable[[OpenToken, Config], str]] = {
+    "-config": _configuration,
+    "-kmip": lambda token, _: _status("kmip", token),
+    "-file": lambda token, _: _status("file", token),
+}
+STATUS = {"kmip": "-kmip", "file": "-file"}

@@ -1,0 +1,94 @@
+"""Where PINs come from: the command line, a file, or the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mrhsm_p11.cli import terminal
+from mrhsm_p11.cli.options import Given, Option, UsageError
+from mrhsm_p11.cluster.setup import WrongPin, check_new_pin
+from mrhsm_p11.secret import Secret
+from mrhsm_p11.tokendir.pinfile import UserPin
+
+SO_PIN = (
+    Option("-sopin", "so-pin", "PIN for SO (Security Officer); seen by everybody in the process list"),
+    Option("-sopinfile", "file", "Read the SO PIN from the first line of a file, - for standard input"),
+)
+USER_PIN = (
+    Option("-userpin", "pin", "Set this user PIN instead of a random one"),
+    Option("-userpinfile", "file", "Read the user PIN from the first line of a file"),
+    Option("-nopinfile", "", "Do not keep the user PIN given in the token directory"),
+)
+INSTEAD = "-sopin or -sopinfile"
+
+
+def so_pin(given: Given) -> Secret:
+    """Return the SO PIN of an existing token."""
+    pin = _given(given, "-sopin")
+    return terminal.ask("Enter SO PIN: ", INSTEAD) if pin is None else pin
+
+
+def new_so_pin(given: Given) -> Secret:
+    """Return the SO PIN of a new token, typed twice where it is typed."""
+    pin = _given(given, "-sopin")
+    if pin is None:
+        return _twice("SO", "Enter SO PIN (4-255 characters): ", "Please reenter SO PIN: ", INSTEAD)
+    return pin
+
+
+def changed_so_pin(given: Given) -> tuple[Secret, Secret]:
+    """Return the old and the new SO PIN."""
+    old, new = given.get("-oldsopin"), given.get("-newsopin")
+    before = Secret(_bytes(old)) if old is not None else terminal.ask("Current SO PIN: ", "-oldsopin")
+    if new is not None:
+        return before, Secret(_bytes(new))
+    return before, _twice("new SO", "Enter new SO PIN (4-255 characters): ", "Please reenter new SO PIN: ", "-newsopin")
+
+
+def new_user_pin(given: Given) -> UserPin:
+    """Return the user PIN of a new token, random unless one is given."""
+    pin = _given(given, "-userpin")
+    if pin is not None:
+        return UserPin(pin, keep="-nopinfile" not in given)
+    if "-nopinfile" in given:
+        raise UsageError("-nopinfile needs -userpin or -userpinfile: a random PIN that is kept nowhere opens nothing")
+    return UserPin.random()
+
+
+def user_pin() -> Secret:
+    """Ask for the user PIN of an existing token."""
+    return terminal.ask("Enter user PIN: ", "a user who can read user.pin in the token directory")
+
+
+def _twice(role: str, first: str, second: str, instead: str) -> Secret:
+    pin = terminal.ask(first, instead)
+    check_new_pin(pin, role)
+    if terminal.ask(second, instead) != pin:
+        raise WrongPin(f"the two entries of the {role} PIN differ: nothing was changed")
+    return pin
+
+
+def _given(given: Given, option: str) -> Secret | None:
+    value, file = given.get(option), given.get(f"{option}file")
+    if value is not None and file is not None:
+        raise UsageError(f"{option} and {option}file cannot both be given")
+    if value is not None:
+        return Secret(_bytes(value))
+    return Secret(_first_line(file, f"{option}file")) if file is not None else None
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode(errors="surrogateescape")
+
+
+def _first_line(file: str, option: str) -> bytes:
+    try:
+        if file == "-":
+            line = sys.stdin.buffer.readline()
+        else:
+            with Path(file).open("rb") as lines:
+                line = lines.readline()
+    except OSError as error:
+        raise WrongPin(f"{option}: cannot read {file}: {error.strerror}") from error
+    return line.removesuffix(b"\n").removesuffix(b"\r")
