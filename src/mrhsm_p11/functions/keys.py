@@ -1,0 +1,160 @@
+"""Key management functions: generate, wrap, unwrap."""
+
+from __future__ import annotations
+
+from mrhsm_p11 import log
+from mrhsm_p11.constants import CKA, CKF, CKK, CKO
+from mrhsm_p11.crypto import engine, material
+from mrhsm_p11.errors import (
+    ArgumentsBad,
+    AttributeValueInvalid,
+    KeyHandleInvalid,
+    KeyNotWrappable,
+    KeyUnextractable,
+    TemplateInconsistent,
+    WrappedKeyInvalid,
+)
+from mrhsm_p11.mapping.mechanisms import MechanismRow
+from mrhsm_p11.parameters import Mechanism
+from mrhsm_p11.secret import Secret
+from mrhsm_p11.store.base import Store
+from mrhsm_p11.token import cluster_objects, provider, rules, usage
+from mrhsm_p11.token.objects import Object, kind_of
+from mrhsm_p11.token.operations import Buffer, Outcome
+from mrhsm_p11.token.rules import Origin, Template, Values
+from mrhsm_p11.token.session import Session
+from mrhsm_p11.token.token import Token
+
+__all__ = ["generate_key", "generate_key_pair", "unwrap_key", "wrap_key"]
+
+
+def generate_key(session: int, mechanism: Mechanism | None, template: Template) -> int:
+    found = provider.session(session)
+    asked = _given(mechanism)
+    row = usage.mechanism_row(found.token.config, asked.type, CKF.GENERATE)
+    values = _prepared(row, CKO.SECRET_KEY, template, found.token)
+    completed, store = _completed(values, Origin.GENERATE, found, asked.type)
+    value_len = values[CKA.VALUE_LEN]
+    if not isinstance(value_len, int) or not row.allows(value_len * 8) or not _has_size(values, value_len):
+        raise AttributeValueInvalid("CKA_VALUE_LEN is no size of such keys")
+    record = store.generate({**completed, CKA.VALUE_LEN: value_len})
+    return found.token.enter_object(found, store, record).handle
+
+
+def generate_key_pair(
+    session: int, mechanism: Mechanism | None, public_template: Template, private_template: Template
+) -> tuple[int, int]:
+    """Make both halves or neither; return the handles of public and private key."""
+    found = provider.session(session)
+    asked = _given(mechanism)
+    row = usage.mechanism_row(found.token.config, asked.type, CKF.GENERATE_KEY_PAIR)
+    public_values = _prepared(row, CKO.PUBLIC_KEY, public_template, found.token)
+    private_values = _prepared(row, CKO.PRIVATE_KEY, private_template, found.token)
+    public, public_store = _completed(public_values, Origin.GENERATE, found, asked.type)
+    private, private_store = _completed(private_values, Origin.GENERATE, found, asked.type)
+    spki, pkcs8 = engine.generate_pair(row, public_values)
+    if public_store is private_store:
+        public_record, private_record = public_store.insert_pair((public, spki), (private, pkcs8))
+    else:
+        public_record = public_store.insert(public, spki)
+        try:
+            private_record = private_store.insert(private, pkcs8)
+        except BaseException:
+            public_store.delete(public_record.uid)
+            raise
+    entered = found.token.enter_object
+    return (
+        entered(found, public_store, public_record).handle,
+        entered(found, private_store, private_record).handle,
+    )
+
+
+def wrap_key(session: int, mechanism: Mechanism | None, wrapping_key: int, key: int, room: int | None) -> Outcome:
+    token = provider.session(session).token
+    asked = _given(mechanism)
+    row, wrapping = usage.permit(token, usage.WRAP, asked.type, wrapping_key)
+    wrapped = usage.find_key(token, key)
+    _require_wrappable(row, wrapping, wrapped)
+    plain = wrapped.material()
+    kek = wrapping.material()
+    needed = engine.wrapped_size(row, asked.parameter, len(plain), kek)
+    if room is None or room < needed:
+        return needed
+    return engine.wrap(row, asked.parameter, kek, plain)
+
+
+def unwrap_key(
+    session: int, mechanism: Mechanism | None, unwrapping_key: int, wrapped: Buffer, template: Template
+) -> int:
+    found = provider.session(session)
+    token = found.token
+    asked = _given(mechanism)
+    row, unwrapping = usage.permit(token, usage.UNWRAP, asked.type, unwrapping_key)
+    values = _with_template(rules.decode(template), unwrapping)
+    rules.check(values, Origin.UNWRAP, token.role)
+    completed, store = _completed(values, Origin.UNWRAP, found, None)
+    plain = engine.unwrap(row, asked.parameter, unwrapping.material(), wrapped)
+    _require_checksum(token, asked, wrapped, plain)
+    cls, key_type = kind_of(values)
+    if key_type is None or (cls != CKO.SECRET_KEY and not row.wraps_private):
+        raise TemplateInconsistent("the mechanism wraps no such object")
+    value_len = values.get(CKA.VALUE_LEN)
+    secret = material.unwrapped(row, cls, key_type, value_len if isinstance(value_len, int) else None, plain)
+    record = store.insert(completed, secret)
+    return token.enter_object(found, store, record).handle
+
+
+def _given(mechanism: Mechanism | None) -> Mechanism:
+    if mechanism is None:
+        raise ArgumentsBad("no mechanism is given")
+    return mechanism
+
+
+def _prepared(row: MechanismRow, cls: int, template: Template, token: Token) -> Values:
+    """Return a generation template, checked, with the class and key type that the mechanism makes."""
+    values = rules.decode(template)
+    rules.fix(values, CKA.CLASS, cls)
+    rules.fix(values, CKA.KEY_TYPE, row.key_types[0])
+    rules.check(values, Origin.GENERATE, token.role)
+    return values
+
+
+def _completed(values: Values, origin: Origin, session: Session, mechanism: int | None) -> tuple[Values, Store]:
+    """Return a new key's attributes and its store, or say why this session may not make it."""
+    completed = rules.complete(values, origin, session.token.role, mechanism)
+    session.token.require_visible(completed)
+    return completed, session.token.store_for(session, on_token=completed[CKA.TOKEN] is True)
+
+
+def _has_size(values: Values, value_len: int) -> bool:
+    return kind_of(values)[1] != CKK.AES or value_len in material.AES_KEY_BYTES
+
+
+def _require_wrappable(row: MechanismRow, wrapping: Object, wrapped: Object) -> None:
+    if wrapped.cls == CKO.PUBLIC_KEY or (wrapped.cls == CKO.PRIVATE_KEY and not row.wraps_private):
+        raise KeyNotWrappable("the mechanism wraps no key of this class")
+    if not wrapped.is_true(CKA.EXTRACTABLE):
+        raise KeyUnextractable
+    if wrapped.is_true(CKA.WRAP_WITH_TRUSTED) and not wrapping.is_true(CKA.TRUSTED):
+        raise KeyNotWrappable("the key wants a wrapping key with CKA_TRUSTED")
+    limits = wrapping.record.attributes.get(CKA.WRAP_TEMPLATE)
+    if isinstance(limits, dict) and not wrapped.matches(limits):
+        raise KeyHandleInvalid("CKA_WRAP_TEMPLATE of the wrapping key leaves out this key")
+
+
+def _with_template(values: Values, unwrapping: Object) -> Values:
+    """Add what CKA_UNWRAP_TEMPLATE demands of every key that the unwrapping key brings in."""
+    demanded = unwrapping.record.attributes.get(CKA.UNWRAP_TEMPLATE)
+    for cka, value in demanded.items() if isinstance(demanded, dict) else ():
+        rules.fix(values, cka, value)
+    return values
+
+
+def _require_checksum(token: Token, asked: Mechanism, wrapped: Buffer, plain: Secret) -> None:
+    opened = token.opened
+    if opened is None or not isinstance(asked.parameter, bytes):
+        return
+    broken = cluster_objects.checksum_broken(opened.settings.cluster, asked.parameter + bytes(wrapped), plain.view())
+    if broken:
+        log.error(f"{broken} was unwrapped to something else than its checksum tells")
+        raise WrappedKeyInvalid(f"the checksum of {broken} does not fit")

@@ -1,0 +1,81 @@
+"""Session management functions."""
+
+from __future__ import annotations
+
+from mrhsm_p11.constants import CKF
+from mrhsm_p11.errors import FunctionNotParallel, SessionParallelNotSupported
+from mrhsm_p11.secret import Secret
+from mrhsm_p11.token import login as roles
+from mrhsm_p11.token import provider
+
+__all__ = [
+    "cancel_function",
+    "close_all_sessions",
+    "close_session",
+    "get_function_status",
+    "get_session_info",
+    "init_pin",
+    "login",
+    "logout",
+    "open_session",
+    "set_pin",
+]
+
+
+def open_session(slot_id: int, flags: int) -> int:
+    current = provider.require()
+    current.slot(slot_id)
+    if not flags & CKF.SERIAL_SESSION:
+        raise SessionParallelNotSupported
+    return current.open_session(slot_id, writable=bool(flags & CKF.RW_SESSION)).handle
+
+
+def close_session(session: int) -> None:
+    current = provider.require()
+    current.close_session(current.session(session))
+
+
+def close_all_sessions(slot_id: int) -> None:
+    provider.require().close_all_sessions(slot_id)
+
+
+def get_session_info(session: int) -> tuple[int, int, int, int]:
+    found = provider.session(session)
+    return provider.require().slots.slot_of(found.token), found.state, found.flags, found.device_error
+
+
+def login(session: int, user_type: int, pin: Secret | None) -> None:
+    current = provider.require()
+    found = current.session(session)
+    current.slots.refresh()
+    roles.login(found, user_type, pin)
+
+
+def logout(session: int) -> None:
+    provider.session(session).token.logout()
+
+
+def init_pin(session: int, pin: Secret | None) -> None:
+    current = provider.require()
+    roles.init_pin(current.session(session), pin)
+    current.slots.refresh()
+
+
+def set_pin(session: int, old_pin: Secret | None, new_pin: Secret | None) -> None:
+    current = provider.require()
+    found = current.session(session)
+    current.slots.refresh()
+    roles.set_pin(found, old_pin, new_pin)
+    current.slots.refresh()
+
+
+def get_function_status(session: int) -> None:
+    """Say what the standard keeps this legacy function for: nothing runs in parallel."""
+    provider.session(session)
+    raise FunctionNotParallel
+
+
+def cancel_function(session: int) -> None:
+    """Say what the standard keeps this legacy function for: nothing runs in parallel."""
+    provider.session(session)
+    raise FunctionNotParallel

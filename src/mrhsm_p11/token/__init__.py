@@ -1,0 +1,1 @@
+"""The nouns of PKCS #11 and their lifetimes: provider, slot, token, session, object, operation."""

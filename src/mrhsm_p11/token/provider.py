@@ -1,0 +1,121 @@
+"""The provider: everything between C_Initialize and C_Finalize. The one global of the library is `current`."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+
+from mrhsm_p11 import config, log
+from mrhsm_p11.errors import (
+    CryptokiAlreadyInitialized,
+    CryptokiNotInitialized,
+    FunctionFailed,
+    MrhsmError,
+    SessionHandleInvalid,
+    SlotIdInvalid,
+)
+from mrhsm_p11.token.session import Session
+from mrhsm_p11.token.slots import Slot, Slots
+from mrhsm_p11.tokendir.files import TokenDirectory
+
+
+class Provider:
+    """Slots, sessions and handles of one initialised library. Safe from any thread."""
+
+    def __init__(self, settings: config.Config) -> None:
+        self.config = settings
+        self.directory = TokenDirectory(settings.tokens_dir)
+        self.handles = itertools.count(1)  # of objects and sessions: never reused, so a stale one is always noticed
+        self.sessions: dict[int, Session] = {}
+        self.slots = Slots(self.directory, settings, self.handles)
+
+    def slot(self, slot_id: int) -> Slot:
+        """Return the slot of this id. Raises SlotIdInvalid."""
+        slot = self.slots.by_id.get(slot_id)
+        if slot is None:
+            raise SlotIdInvalid(f"there is no slot {slot_id}")
+        return slot
+
+    def session(self, handle: int) -> Session:
+        """Return an open session. Raises SessionHandleInvalid."""
+        try:
+            return self.sessions[handle]
+        except KeyError:
+            raise SessionHandleInvalid from None
+
+    def open_session(self, slot_id: int, *, writable: bool) -> Session:
+        """Open a session with the token in a slot."""
+        token = self.slot(slot_id).require_token()
+        session = token.open_session(next(self.handles), writable=writable)
+        self.sessions[session.handle] = session
+        return session
+
+    def close_session(self, session: Session) -> None:
+        """Close a session: its objects and operations end; with the token's last one the login ends too."""
+        if self.sessions.pop(session.handle, None) is None:
+            raise SessionHandleInvalid
+        session.token.close_session(session)
+
+    def close_all_sessions(self, slot_id: int) -> None:
+        """Close every session with the token in a slot."""
+        token = self.slot(slot_id).token
+        for session in list(token.sessions.values()) if token is not None else ():
+            if self.sessions.pop(session.handle, None) is not None:
+                session.token.close_session(session)
+
+    def close(self) -> None:
+        """Let go of everything: C_Finalize."""
+        self.sessions.clear()
+        for slot in list(self.slots.by_id.values()):
+            if slot.token is not None:
+                slot.token.close()
+
+
+current: Provider | None = None
+_changing = threading.Lock()
+
+
+def require() -> Provider:
+    """Return the provider. Raises CryptokiNotInitialized."""
+    if current is None:
+        raise CryptokiNotInitialized
+    return current
+
+
+def session(handle: int) -> Session:
+    """Return an open session of the provider: what nearly every function begins with."""
+    return require().session(handle)
+
+
+def start() -> None:
+    """Make the provider. A configuration that cannot be read is refused: it could mean other tokens."""
+    global current  # noqa: PLW0603
+    with _changing:
+        if current is not None:
+            raise CryptokiAlreadyInitialized
+        try:
+            settings = config.load()
+            log.open_target(settings.log_path, settings.log_level)
+            current = Provider(settings)
+        except MrhsmError as error:
+            log.error(str(error))
+            raise FunctionFailed(str(error)) from error
+
+
+def stop() -> None:
+    """Forget everything."""
+    global current
+    with _changing:
+        provider, current = require(), None
+        provider.close()
+        log.close()
+
+
+def _forget_after_fork() -> None:
+    """A forked child starts uninitialised; what the parent shares with it must not be closed here."""
+    global current, _changing
+    current, _changing = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,149 @@
+"""The standard's rules for templates: one interpreter of the attribute table's notes, for every function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from mrhsm_p11.constants import CKA, CKO, CKU
+from mrhsm_p11.errors import (
+    AttributeReadOnly,
+    AttributeTypeInvalid,
+    AttributeValueInvalid,
+    TemplateIncomplete,
+    TemplateInconsistent,
+)
+from mrhsm_p11.mapping import attributes
+from mrhsm_p11.mapping.attributes import AttributeUse
+from mrhsm_p11.mapping.codecs import Raw, Value
+from mrhsm_p11.token.objects import KEY_CLASSES, Object, kind_of
+
+Template = Mapping[int, Raw]
+Values = dict[int, Value]
+
+_GUARDED_CLASSES = (CKO.PRIVATE_KEY, CKO.SECRET_KEY)  # have CKA_SENSITIVE and CKA_EXTRACTABLE
+
+
+class Origin(Enum):
+    """How an object comes to be: which of the table's notes speak, and what is known of its history."""
+
+    CREATE = "create"
+    GENERATE = "generate"
+    UNWRAP = "unwrap"
+
+    def forbids(self, use: AttributeUse) -> bool:
+        return bool(getattr(use, f"forbidden_on_{self.value}"))
+
+    def requires(self, use: AttributeUse) -> bool:
+        return bool(getattr(use, f"required_on_{self.value}"))
+
+
+def decode(template: Template) -> Values:
+    """Return a template's natural values. Raises AttributeTypeInvalid, AttributeValueInvalid."""
+    return {cka: attributes.decode(cka, raw) for cka, raw in template.items()}
+
+
+def decode_search(template: Template) -> Values | None:
+    """Return a search template's values, None if no object of ours can have them (attributes of other vendors)."""
+    if any(cka not in attributes.ROWS for cka in template):
+        return None
+    return decode(template)
+
+
+def fix(values: Values, cka: int, value: Value) -> None:
+    """Set what the mechanism decides. Raises TemplateInconsistent if the template says otherwise."""
+    if values.setdefault(cka, value) != value:
+        raise TemplateInconsistent(f"CKA_{CKA.name(cka)} does not fit the mechanism")
+
+
+def check(values: Values, origin: Origin, role: int | None) -> None:
+    """Check a template against the rules of its class and key type, before defaults are filled in."""
+    cls, kind = _require_kind(values)
+    uses = attributes.for_class(cls, kind)
+    for cka, value in values.items():
+        use = uses.get(cka)
+        if use is None:
+            raise AttributeTypeInvalid(f"a {CKO.name(cls)} has no CKA_{CKA.name(cka)}")
+        if origin.forbids(use) or (use.so_only_true and value is True and role != CKU.SO):
+            raise AttributeReadOnly(f"CKA_{CKA.name(cka)} is not the caller's to give")
+    for cka, use in uses.items():
+        if origin.requires(use) and cka not in values:
+            raise TemplateIncomplete(f"CKA_{CKA.name(cka)} is missing")
+    if values.get(CKA.ALWAYS_AUTHENTICATE) is True and values.get(CKA.PRIVATE) is False:
+        raise TemplateInconsistent("CKA_ALWAYS_AUTHENTICATE needs CKA_PRIVATE")
+
+
+def complete(values: Values, origin: Origin, role: int | None, mechanism: int | None = None) -> Values:
+    """Return every attribute of the new object that is not of its material: given, decided by history, or default."""
+    cls, kind = kind_of(values)
+    uses = attributes.for_class(cls, kind)
+    completed = {
+        cka: use.default
+        for cka, use in uses.items()
+        if use.default is not None and not use.material and cka != CKA.ID  # CKA_ID: see Object
+    }
+    completed |= {cka: value for cka, value in values.items() if not uses[cka].material}
+    if CKA.PRIVATE not in values:
+        completed[CKA.PRIVATE] = cls in _GUARDED_CLASSES and (completed[CKA.TOKEN] is True or role == CKU.USER)
+    if origin is Origin.UNWRAP and cls in _GUARDED_CLASSES:
+        completed[CKA.EXTRACTABLE] = values.get(CKA.EXTRACTABLE, True)  # the standard's own default here
+    if cls in KEY_CLASSES:
+        completed |= _history(cls, completed, origin, mechanism)
+    return completed
+
+
+def check_change(found: Object, changes: Values, role: int | None, *, copying: bool) -> Values:
+    """Check what C_SetAttributeValue or C_CopyObject would change; return the attributes whose value differs."""
+    uses = attributes.for_class(found.cls, found.key_type)
+    differing: Values = {}
+    for cka, value in changes.items():
+        use = uses.get(cka)
+        if use is None:
+            raise AttributeTypeInvalid(f"a {CKO.name(found.cls)} has no CKA_{CKA.name(cka)}")
+        present = found.value(cka) if cka in found.record.attributes or not use.material else None
+        if copying and present == value:
+            continue
+        if not (use.copy_settable if copying else use.settable):
+            raise AttributeReadOnly(f"CKA_{CKA.name(cka)} cannot be changed")
+        if _turns_back(use, present, value) or (use.so_only_true and value is True and role != CKU.SO):
+            raise AttributeReadOnly(f"CKA_{CKA.name(cka)} cannot be made {value!r}")
+        if present != value:
+            differing[cka] = value
+    if differing.get(CKA.PRIVATE) is False:
+        raise TemplateInconsistent("a copy of a private object is private")
+    return differing
+
+
+def without_material(values: Values) -> Values:
+    """Leave out what comes from the material: stores keep that with the bytes."""
+    uses = attributes.for_class(*kind_of(values))
+    return {cka: value for cka, value in values.items() if cka not in uses or not uses[cka].material}
+
+
+def _require_kind(values: Values) -> tuple[int, int | None]:
+    cls, kind = kind_of(values)
+    if CKA.CLASS not in values:
+        raise TemplateIncomplete("CKA_CLASS is missing")
+    kind_type = CKA.CERTIFICATE_TYPE if cls == CKO.CERTIFICATE else CKA.KEY_TYPE
+    if kind is None and (cls in KEY_CLASSES or cls == CKO.CERTIFICATE):
+        raise TemplateIncomplete(f"CKA_{CKA.name(kind_type)} is missing")
+    if not attributes.supported(cls, kind):
+        raise AttributeValueInvalid(f"objects of class {CKO.name(cls)} and this type are not kept here")
+    return cls, kind
+
+
+def _history(cls: int, completed: Values, origin: Origin, mechanism: int | None) -> Values:
+    made_here = origin is Origin.GENERATE
+    known: Values = {CKA.LOCAL: made_here}
+    if made_here and mechanism is not None:
+        known[CKA.KEY_GEN_MECHANISM] = mechanism
+    if cls in _GUARDED_CLASSES:
+        known[CKA.ALWAYS_SENSITIVE] = made_here and completed[CKA.SENSITIVE] is True
+        known[CKA.NEVER_EXTRACTABLE] = made_here and completed[CKA.EXTRACTABLE] is False
+    return known
+
+
+def _turns_back(use: AttributeUse, present: Value | None, value: Value) -> bool:
+    return (use.only_to_true and present is True and value is False) or (
+        use.only_to_false and present is False and value is True
+    )

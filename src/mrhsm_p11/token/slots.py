@@ -1,0 +1,81 @@
+"""Slots: initialised tokens in order of creation, then one empty place for the next token."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mrhsm_p11.config import Config
+from mrhsm_p11.errors import TokenNotRecognized
+from mrhsm_p11.token.token import Token
+from mrhsm_p11.tokendir import entries, tokens
+from mrhsm_p11.tokendir.entries import TokenEntry
+from mrhsm_p11.tokendir.files import TokenDirectory
+
+EMPTY_SLOT_ID = 0
+
+
+@dataclass(slots=True)
+class Slot:
+    """A slot; without a token its token is present but not initialised."""
+
+    id: int
+    token: Token | None = None
+
+    def require_token(self) -> Token:
+        """Return the initialised token. Raises TokenNotRecognized."""
+        if self.token is None:
+            raise TokenNotRecognized(f"the token in slot {self.id} is not initialised")
+        return self.token
+
+
+class Slots:
+    """The slot list, kept in step with mrhsm.conf. A token keeps the slot it was first seen in, until C_Finalize."""
+
+    def __init__(self, directory: TokenDirectory, config: Config, handles: Iterator[int]) -> None:
+        self.directory = directory
+        self.config = config
+        self._handles = handles
+        self._changing = threading.Lock()
+        self._stamp: tuple[int, ...] | None = None
+        self.by_id: dict[int, Slot] = {}  # in the order of the list; replaced, never changed
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read mrhsm.conf again if it has changed: tokens come, change and go while we run."""
+        with self._changing:
+            stamp = self.directory.stamp(entries.CONFIGURATION) if self.directory.exists() else ()
+            if stamp == self._stamp:
+                return
+            self._arrange(entries.load(self.directory) if stamp else ())
+            self._stamp = stamp
+
+    def seat(self, slot: Slot, entry: TokenEntry) -> Token:
+        """Put a token just made into the empty slot it was made through."""
+        with self._changing:
+            slot.token = self._token(entry)
+        self.refresh()
+        return slot.token
+
+    def slot_of(self, token: Token) -> int:
+        """Return the id of the slot that a token is in."""
+        return next((slot.id for slot in self.by_id.values() if slot.token is token), tokens.slot_id(token.serial))
+
+    def _arrange(self, found: tuple[TokenEntry, ...]) -> None:
+        seated = {slot.token.serial: slot for slot in self.by_id.values() if slot.token is not None}
+        slots: list[Slot] = []
+        for entry in found:
+            slot = seated.pop(entry.serial, None) or Slot(tokens.slot_id(entry.serial), self._token(entry))
+            if slot.token is not None:
+                slot.token.entry = entry
+            slots.append(slot)
+        slots += [slot for slot in seated.values() if slot.token is not None and slot.token.sessions]
+        taken = {slot.id for slot in slots}
+        empty = next((slot for slot in self.by_id.values() if slot.token is None), None) or Slot(
+            next(number for number in range(EMPTY_SLOT_ID, len(taken) + 1) if number not in taken)
+        )
+        self.by_id = {slot.id: slot for slot in [*slots, empty]}
+
+    def _token(self, entry: TokenEntry) -> Token:
+        return Token(entry, self.directory, self.config, self._handles)

@@ -1,0 +1,160 @@
+"""A token: its login, its sessions, its objects and where they live."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from mrhsm_p11.config import Config
+from mrhsm_p11.constants import CKA, CKU
+from mrhsm_p11.errors import (
+    ObjectHandleInvalid,
+    SessionReadOnly,
+    SessionReadWriteSoExists,
+    UserNotLoggedIn,
+)
+from mrhsm_p11.store.base import Record, Store, Value
+from mrhsm_p11.store.memory import MemoryStore
+from mrhsm_p11.token import stores
+from mrhsm_p11.token.objects import Object, ObjectTable, is_private
+from mrhsm_p11.token.session import Session
+from mrhsm_p11.tokendir.entries import TokenEntry
+from mrhsm_p11.tokendir.files import TokenDirectory
+from mrhsm_p11.tokendir.tokens import OpenToken, SoToken
+
+Opened = OpenToken | SoToken
+
+
+class Token:
+    """An initialised token in a slot. Safe from any thread; no lock is held while a store works."""
+
+    def __init__(self, entry: TokenEntry, directory: TokenDirectory, config: Config, handles: Iterator[int]) -> None:
+        self.entry = entry  # replaced when mrhsm.conf changes
+        self.directory = directory
+        self.config = config
+        self.sessions: dict[int, Session] = {}
+        self.role: int | None = None  # a CKU; login state is the process's, not a session's
+        self.opened: Opened | None = None  # what the PIN opened
+        self.objects = ObjectTable(handles)
+        self.session_store: Store = MemoryStore()
+        self.stores: tuple[Store, ...] = ()  # of token objects, while somebody is logged in
+        self.changing = threading.Lock()
+
+    @property
+    def serial(self) -> str:
+        return self.entry.serial
+
+    # ---- sessions
+
+    def open_session(self, handle: int, *, writable: bool) -> Session:
+        """Make a session. Raises SessionReadWriteSoExists for a read-only one while the SO is logged in."""
+        with self.changing:
+            if not writable and self.role == CKU.SO:
+                raise SessionReadWriteSoExists
+            session = self.sessions[handle] = Session(handle, self, writable=writable)
+        return session
+
+    def close_session(self, session: Session) -> None:
+        """End a session, its operations and its objects; the token's last one takes the login with it."""
+        session.cancel()
+        with self.changing:
+            self.sessions.pop(session.handle, None)
+            last = not self.sessions
+        self._discard(one for one in self.objects.all() if one.session == session.handle)
+        if last:
+            self.leave()
+
+    # ---- login
+
+    def enter(self, role: int, opened: Opened) -> None:
+        """Take the role that a PIN has opened; the caller has checked that none is taken and holds `changing`."""
+        self.opened = opened
+        self.stores = stores.open_all(opened, self.config)
+        self.role = role
+
+    def leave(self) -> None:
+        """Give up the role: what was opened is forgotten, key bytes are wiped. Handles of token objects stay."""
+        with self.changing:
+            left, self.stores = self.stores, ()
+            self.role, opened, self.opened = None, self.opened, None
+        for store in left:
+            store.forget()
+            store.close()
+        if opened is not None:
+            opened.token_key.wipe()
+
+    def logout(self) -> None:
+        """C_Logout: beside leaving, private handles end for good and private session objects are destroyed."""
+        if self.role is None:
+            raise UserNotLoggedIn
+        private = [one for one in self.objects.all() if one.private]
+        for session in list(self.sessions.values()):
+            session.cancel()
+        self.leave()
+        self._discard(private)
+
+    def close(self) -> None:
+        """C_Finalize."""
+        self.sessions.clear()
+        self.leave()
+
+    # ---- objects
+
+    def store_for(self, session: Session, *, on_token: bool) -> Store:
+        """Return where this session's new objects go. Raises SessionReadOnly, UserNotLoggedIn."""
+        if not on_token:
+            return self.session_store
+        session.require_writable()
+        if not self.stores:
+            raise UserNotLoggedIn("token objects are sealed: log in first")
+        return self.stores[0]
+
+    def enter_object(self, session: Session, store: Store, record: Record) -> Object:
+        """Give an object its handle."""
+        return self.objects.enter(store, record, session.handle if store is self.session_store else None)
+
+    def object(self, handle: int) -> Object:
+        """Return the object that a handle stands for, as the store has it now.
+
+        Raises ObjectHandleInvalid also for what the present role may not see, and for what the store no longer has.
+        """
+        found = self.objects.get(handle)
+        if (found.private and self.role != CKU.USER) or (found.session is None and found.store not in self.stores):
+            found = self._again(found)
+        try:
+            found.refresh()
+        except ObjectHandleInvalid:
+            self.objects.forget(found)
+            raise
+        return found
+
+    def visible(self, record: Record) -> bool:
+        """Tell whether the present role may see an object: private ones are the user's alone."""
+        return self.role == CKU.USER or not is_private(record)
+
+    def require_visible(self, values: dict[int, Value]) -> None:
+        """Raise UserNotLoggedIn for private objects that the present role may not make or keep."""
+        if values.get(CKA.PRIVATE) is True and self.role != CKU.USER:
+            raise UserNotLoggedIn("private objects need the user's login")
+
+    def require_changeable(self, session: Session, found: Object) -> None:
+        """Raise SessionReadOnly for a token object in a read-only session."""
+        if found.session is None and not session.writable:
+            raise SessionReadOnly
+
+    def _again(self, found: Object) -> Object:
+        """Find an object whose store was closed by a logout in the store that the next login has opened."""
+        if found.private and self.role != CKU.USER:
+            raise ObjectHandleInvalid("private objects need the user's login")
+        for store in self.stores:
+            try:
+                return self.objects.enter(store, store.load(found.uid))
+            except ObjectHandleInvalid:
+                continue
+        raise ObjectHandleInvalid("the object's token is not open")
+
+    def _discard(self, gone: Iterator[Object] | list[Object]) -> None:
+        for one in list(gone):
+            self.objects.forget(one)
+            if one.session is not None:
+                one.store.delete(one.uid)

@@ -1,0 +1,131 @@
+"""May this key do that with this mechanism: one row a purpose, one check for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mrhsm_p11 import log
+from mrhsm_p11.config import Config
+from mrhsm_p11.constants import CKA, CKF, CKM, CKO
+from mrhsm_p11.errors import (
+    CryptokiError,
+    KeyFunctionNotPermitted,
+    KeyHandleInvalid,
+    KeyTypeInconsistent,
+    MechanismInvalid,
+    ObjectHandleInvalid,
+    UnwrappingKeyHandleInvalid,
+    UnwrappingKeyTypeInconsistent,
+    WrappingKeyHandleInvalid,
+    WrappingKeyTypeInconsistent,
+)
+from mrhsm_p11.mapping import mechanisms
+from mrhsm_p11.mapping.mechanisms import MechanismRow
+from mrhsm_p11.store.base import KeyState
+from mrhsm_p11.token.cluster_objects import is_cluster_key
+from mrhsm_p11.token.objects import Object
+from mrhsm_p11.token.token import Token
+
+_LEGACY_SIGNATURES = {
+    row.type for row in mechanisms.ROWS.values() if row.hash == "sha1" and row.family in ("rsa", "ec")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a key is wanted for. `receding`: still allowed when the key may protect nothing new."""
+
+    name: str
+    flag: int
+    attribute: int
+    classes: tuple[int, ...]
+    receding: bool
+    handle_invalid: type[CryptokiError] = KeyHandleInvalid
+    type_inconsistent: type[CryptokiError] = KeyTypeInconsistent
+
+
+_WRAPPING = (WrappingKeyHandleInvalid, WrappingKeyTypeInconsistent)
+_UNWRAPPING = (UnwrappingKeyHandleInvalid, UnwrappingKeyTypeInconsistent)
+_OUTER = (CKO.SECRET_KEY, CKO.PUBLIC_KEY)  # what closes an envelope or checks a seal
+_INNER = (CKO.SECRET_KEY, CKO.PRIVATE_KEY)  # what opens an envelope or makes a seal
+
+ENCRYPT = Purpose("encrypt", CKF.ENCRYPT, CKA.ENCRYPT, _OUTER, False)
+DECRYPT = Purpose("decrypt", CKF.DECRYPT, CKA.DECRYPT, _INNER, True)
+SIGN = Purpose("sign", CKF.SIGN, CKA.SIGN, _INNER, False)
+VERIFY = Purpose("verify", CKF.VERIFY, CKA.VERIFY, _OUTER, True)
+WRAP = Purpose("wrap", CKF.WRAP, CKA.WRAP, _OUTER, False, *_WRAPPING)
+UNWRAP = Purpose("unwrap", CKF.UNWRAP, CKA.UNWRAP, _INNER, True, *_UNWRAPPING)
+PURPOSES = {purpose.name: purpose for purpose in (ENCRYPT, DECRYPT, SIGN, VERIFY, WRAP, UNWRAP)}
+
+
+def offered(config: Config) -> Iterator[MechanismRow]:
+    """Yield the mechanisms that this library offers, in the order of the table."""
+    return (row for row in mechanisms.ROWS.values() if config.legacy or row.type not in _LEGACY_SIGNATURES)
+
+
+def mechanism_row(config: Config, type: int, flag: int = 0) -> MechanismRow:
+    """Return a mechanism's row. Raises MechanismInvalid if it is not offered, or not for this use."""
+    row = mechanisms.ROWS.get(type)
+    if row is None or (row.flags & flag) != flag or (not config.legacy and type in _LEGACY_SIGNATURES):
+        raise MechanismInvalid(f"CKM_{CKM.name(type)} does not do this here")
+    return row
+
+
+def permit(token: Token, purpose: Purpose, type: int, handle: int) -> tuple[MechanismRow, Object]:
+    """Return mechanism and key if the key may serve this purpose now; else raise the standard's error.
+
+    Parameter and size of the key are the engine's to check, when it gets the material.
+    """
+    row = mechanism_row(token.config, type, purpose.flag)
+    key = find_key(token, handle, purpose.handle_invalid)
+    if key.key_type not in row.key_types:
+        raise purpose.type_inconsistent(f"CKM_{CKM.name(type)} does not take this type of key")
+    if key.cls not in purpose.classes or not key.is_true(purpose.attribute):
+        raise KeyFunctionNotPermitted(f"the key has not CKA_{CKA.name(purpose.attribute)}")
+    if not _is_allowed(key, type):
+        raise MechanismInvalid(f"CKA_ALLOWED_MECHANISMS of the key leaves out CKM_{CKM.name(type)}")
+    _require_state(token.config, purpose, key)
+    _require_dates(purpose, key)
+    return row, key
+
+
+def find_key(token: Token, handle: int, invalid: type[CryptokiError] = KeyHandleInvalid) -> Object:
+    """Return the key that a handle stands for, else raise `invalid`."""
+    try:
+        found = token.object(handle)
+    except ObjectHandleInvalid as error:
+        raise invalid(str(error)) from None
+    if not found.is_key:
+        raise invalid("the object is not a key")
+    return found
+
+
+def _is_allowed(key: Object, mechanism: int) -> bool:
+    """An empty list allows nothing; no list allows everything."""
+    allowed = key.record.attributes.get(CKA.ALLOWED_MECHANISMS)
+    return not isinstance(allowed, tuple) or mechanism in allowed
+
+
+def _require_state(config: Config, purpose: Purpose, key: Object) -> None:
+    state = key.record.state
+    if state is KeyState.ACTIVE:
+        return
+    if state is KeyState.COMPROMISED and purpose.receding and (config.allow_compromised or is_cluster_key(key.record)):
+        log.warning(f"compromised key {key.uid} is used to {purpose.name}")
+        return
+    if state is not KeyState.DEACTIVATED or not purpose.receding:
+        raise KeyFunctionNotPermitted(f"the key is {state.name.lower()}")
+
+
+def _require_dates(purpose: Purpose, key: Object) -> None:
+    """Before CKA_START_DATE a key does nothing; after CKA_END_DATE it protects nothing new (days of UTC)."""
+    start, end = (key.record.attributes.get(cka) or b"" for cka in (CKA.START_DATE, CKA.END_DATE))
+    if not start and not end:
+        return
+    today = time.strftime("%Y%m%d", time.gmtime()).encode()
+    if isinstance(start, bytes) and start and today < start:
+        raise KeyFunctionNotPermitted(f"the key starts on {start.decode()}")
+    if isinstance(end, bytes) and end and today > end and not purpose.receding:
+        raise KeyFunctionNotPermitted(f"the key ended on {end.decode()}")
