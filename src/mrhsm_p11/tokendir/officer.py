@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from mrhsm_p11.errors import MrhsmError, TokenWriteProtected
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir import attempts, codec, entries, pinfile, sealing, signing
 from mrhsm_p11.tokendir.entries import TokenEntry
@@ -19,23 +20,22 @@ class SettingsChanged(DirectoryError):
     """Another command saved the token since it was opened."""
 
 
-class SettingsLocked(DirectoryError):
+class SettingsLocked(MrhsmError, TokenWriteProtected):
     """Cluster keys are recorded in the token: what would lose them is refused."""
 
 
 class SoToken:
     """A token opened by its SO. Each method saves at once and leaves `entry` and `settings` as saved."""
 
-    __slots__ = ("_pin_key", "_seed", "directory", "entry", "settings", "token_key")
+    __slots__ = ("_seed", "directory", "entry", "settings", "token_key")
 
     def __init__(
-        self, directory: TokenDirectory, entry: TokenEntry, opened: sealing.Opened, seed: Secret, settings: Settings
+        self, directory: TokenDirectory, entry: TokenEntry, token_key: Secret, seed: Secret, settings: Settings
     ) -> None:
         self.directory = directory
         self.entry = entry
-        self.token_key = opened.token_key
+        self.token_key = token_key
         self.settings = settings
-        self._pin_key = opened.pin_key
         self._seed = seed
 
     def save_settings(self, settings: Settings) -> None:
@@ -44,7 +44,7 @@ class SoToken:
         Raises SettingsChanged when somebody else saved in between, SaveFailed.
         """
         with self.directory.lock():
-            self._save(self._present(), settings)
+            self._save(self._present(), settings, self.token_key)
             self.write_blobs()
 
     def set_user_pin(self, user: UserPin) -> None:
@@ -57,17 +57,17 @@ class SoToken:
             )
             self.directory.make_folder(entry.serial)
             pinfile.prepare(self.directory, entry.serial, user, generation)
-            self.entry = replace(entry, user_pin=record)
-            entries.put(self.directory, self.entry)
+            new = replace(entry, user_pin=record)
+            entries.put(self.directory, new)
+            self.entry = new
             pinfile.settle(self.directory, entry.serial, user, generation)
 
     def change_so_pin(self, new: Secret) -> None:
         """Set the SO PIN; user PIN and keys stay as they are. Raises PinLenRange."""
         with self.directory.lock():
             entry = self._present()
-            access = seal_so(self.token_key, self._seed, new, entry.serial, entry.so_pin)
-            self._save(replace(entry, so_pin=access.record, sealed_private_key=access.private_key), self.settings)
-            self._pin_key = access.pin_key
+            record, private = seal_so(self.token_key, self._seed, new, entry.serial, entry.so_pin)
+            self._save(replace(entry, so_pin=record, sealed_private_key=private), self.settings, self.token_key)
 
     def reset(self, label: str, so_pin: Secret) -> None:
         """Make the token new (C_InitToken): other token key, no user PIN, no local objects; serial and connection stay.
@@ -80,11 +80,10 @@ class SoToken:
         with self.directory.lock():
             entry = self._present()
             self.clear_objects()
-            self.token_key = sealing.new_token_key()
-            access = seal_so(self.token_key, self._seed, so_pin, entry.serial, entry.so_pin)
-            fresh = replace(entry, label=label, so_pin=access.record, user_pin=None)
-            self._save(replace(fresh, sealed_private_key=access.private_key), self.settings)
-            self._pin_key = access.pin_key
+            token_key = sealing.new_token_key()
+            record, private = seal_so(token_key, self._seed, so_pin, entry.serial, entry.so_pin)
+            fresh = replace(entry, label=label, so_pin=record, sealed_private_key=private, user_pin=None)
+            self._save(fresh, self.settings, token_key)
             pinfile.settle(self.directory, entry.serial, None, 0)
 
     def clear_objects(self) -> None:
@@ -112,26 +111,19 @@ class SoToken:
             raise SettingsChanged(f"token {entry.serial} was changed by another command meanwhile: run this again")
         return entry
 
-    def _save(self, entry: TokenEntry, settings: Settings) -> None:
-        self.entry = signed(replace(entry, generation=entry.generation + 1), self.token_key, self._seed, settings)
-        self.settings = settings
-        entries.put(self.directory, self.entry)
+    def _save(self, entry: TokenEntry, settings: Settings, token_key: Secret) -> None:
+        new = signed(replace(entry, generation=entry.generation + 1), token_key, self._seed, settings)
+        entries.put(self.directory, new)
+        self.entry, self.settings, self.token_key = new, settings, token_key
         attempts.remember_generation(self.directory, entry.serial, self.entry.generation)
 
 
-@dataclass(frozen=True, slots=True)
-class SoAccess:
-    """What an SO PIN is written down as, and the key that it gives."""
-
-    record: sealing.PinRecord
-    private_key: bytes  # sealed
-    pin_key: Secret
-
-
-def seal_so(token_key: Secret, seed: Secret, pin: Secret, serial: str, before: sealing.PinRecord | None) -> SoAccess:
-    """Put the token key and the signing key under a new SO PIN. Raises PinLenRange."""
+def seal_so(
+    token_key: Secret, seed: Secret, pin: Secret, serial: str, before: sealing.PinRecord | None
+) -> tuple[sealing.PinRecord, bytes]:
+    """Put the token key and the signing key under a new SO PIN: the record, the sealed key. Raises PinLenRange."""
     record, pin_key = sealing.seal_pin(token_key, pin, serial=serial, role="so", generation=next_generation(before))
-    return SoAccess(record, sealing.seal(pin_key, "signing key", serial, seed.view()), pin_key)
+    return record, sealing.seal(pin_key, "signing key", serial, seed.view())
 
 
 def signed(entry: TokenEntry, token_key: Secret, seed: Secret, settings: Settings) -> TokenEntry:

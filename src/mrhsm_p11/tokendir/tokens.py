@@ -72,18 +72,16 @@ def create_token(
         present = entries.load(directory)
         serial = _draw_serial({slot_id(token.serial) for token in present})
         token_key, seed = sealing.new_token_key(), signing.new_seed()
-        access = seal_so(token_key, seed, so_pin, serial, None)
+        so_record, private = seal_so(token_key, seed, so_pin, serial, None)
         directory.make_folder(serial)
         user_record = _first_user_pin(directory, serial, token_key, user_pin)
-        bare = TokenEntry(
-            serial, label, store, 1, access.record, user_record, signing.public_key(seed), access.private_key, b""
-        )
+        bare = TokenEntry(serial, label, store, 1, so_record, user_record, signing.public_key(seed), private, b"")
         entry = signed(bare, token_key, seed, settings)
         entries.save(directory, (*present, entry))
         if user_record is not None:
             pinfile.settle(directory, serial, user_pin, user_record.generation)
         attempts.remember_generation(directory, serial, entry.generation)
-    return SoToken(directory, entry, sealing.Opened(token_key, access.pin_key), seed, settings)
+    return SoToken(directory, entry, token_key, seed, settings)
 
 
 def login_user(
@@ -139,7 +137,7 @@ def login_so(directory: TokenDirectory, entry: TokenEntry, pin: Secret, *, accep
             f"latest {directory.path} here, or accept the older one with mrhsm import -older"
         )
     attempts.remember_generation(directory, entry.serial, entry.generation)
-    return SoToken(directory, entry, opened, seed, _open_settings(directory, entry, opened.token_key))
+    return SoToken(directory, entry, opened.token_key, seed, _open_settings(directory, entry, opened.token_key))
 
 
 def change_user_pin(
