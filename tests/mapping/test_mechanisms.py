@@ -1,0 +1,94 @@
+"""The mechanism table is complete and agrees with the engine, family by family."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrhsm_p11 import parameters
+from mrhsm_p11.constants import CKF, CKK, CKM
+from mrhsm_p11.crypto import families
+from mrhsm_p11.mapping.mechanisms import HASHES, ROWS, MechanismRow
+from mrhsm_p11.parameters import Parameter
+
+rows = pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: CKM.name(row.type))
+
+# flag of a use -> the families that do it
+USES = {
+    CKF.ENCRYPT: set(families.CIPHERS),
+    CKF.DECRYPT: set(families.CIPHERS),
+    CKF.WRAP: set(families.CIPHERS),
+    CKF.UNWRAP: set(families.CIPHERS),
+    CKF.SIGN: set(families.SIGNATURES),
+    CKF.VERIFY: set(families.SIGNATURES),
+    CKF.DIGEST: {"digest"},
+    CKF.GENERATE: {"random"},
+    CKF.GENERATE_KEY_PAIR: {"rsa", "ec"},
+}
+PROMISED = """
+AES_KEY_GEN AES_ECB AES_CBC AES_CBC_PAD AES_CTR AES_GCM AES_KEY_WRAP AES_KEY_WRAP_PAD AES_KEY_WRAP_PKCS7
+AES_KEY_WRAP_KWP GENERIC_SECRET_KEY_GEN SHA_1 SHA224 SHA256 SHA384 SHA512 SHA_1_HMAC SHA224_HMAC SHA256_HMAC
+SHA384_HMAC SHA512_HMAC SHA_1_HMAC_GENERAL SHA224_HMAC_GENERAL SHA256_HMAC_GENERAL SHA384_HMAC_GENERAL
+SHA512_HMAC_GENERAL RSA_PKCS_KEY_PAIR_GEN RSA_PKCS RSA_PKCS_OAEP RSA_PKCS_PSS SHA1_RSA_PKCS SHA224_RSA_PKCS
+SHA256_RSA_PKCS SHA384_RSA_PKCS SHA512_RSA_PKCS SHA1_RSA_PKCS_PSS SHA224_RSA_PKCS_PSS SHA256_RSA_PKCS_PSS
+SHA384_RSA_PKCS_PSS SHA512_RSA_PKCS_PSS EC_KEY_PAIR_GEN ECDSA ECDSA_SHA1 ECDSA_SHA224 ECDSA_SHA256 ECDSA_SHA384
+ECDSA_SHA512
+"""
+
+
+def test_the_list_is_exactly_what_is_promised() -> None:
+    assert set(ROWS) == {getattr(CKM, name) for name in PROMISED.split()}
+    assert len(ROWS) == len(PROMISED.split())
+
+
+@rows
+def test_each_use_has_a_family_that_does_it(row: MechanismRow) -> None:
+    used = [flag for flag in USES if row.flags & flag]
+    assert used
+    assert all(row.family in USES[flag] for flag in used)
+    known = sum(USES) | CKF.EC_F_P | CKF.EC_NAMEDCURVE | CKF.EC_OID | CKF.EC_UNCOMPRESS
+    assert not row.flags & ~known
+
+
+@rows
+def test_uses_come_in_pairs(row: MechanismRow) -> None:
+    for there, back in ((CKF.ENCRYPT, CKF.DECRYPT), (CKF.WRAP, CKF.UNWRAP), (CKF.SIGN, CKF.VERIFY)):
+        assert bool(row.flags & there) == bool(row.flags & back)
+
+
+@rows
+def test_keys_have_types_and_sizes_or_there_is_no_key(row: MechanismRow) -> None:
+    if row.family == "digest":
+        assert (row.key_types, row.min_key, row.max_key) == ((), 0, 0)
+    else:
+        assert row.key_types
+        assert 0 < row.min_key < row.max_key
+    assert (row.key_unit_bits == 8) == (row.family == "mac" or row.key_types == (CKK.AES,))
+
+
+@rows
+def test_hash_named_by_the_mechanism_is_the_rows(row: MechanismRow) -> None:
+    name = CKM.name(row.type)
+    named = [each for each in HASHES.values() if each in name.lower().replace("sha_1", "sha1")]
+    assert named == ([row.hash] if row.hash else [])
+
+
+@rows
+def test_single_part_only_where_the_message_is_not_hashed(row: MechanismRow) -> None:
+    assert row.multipart == (row.family not in ("rsa", "ec") or row.hash is not None)
+
+
+def test_every_parameter_class_is_some_mechanisms() -> None:
+    classes = {cls for cls in vars(parameters).values() if isinstance(cls, type) and issubclass(cls, Parameter)}
+    assert classes - {Parameter} == {row.parameter for row in ROWS.values()} - {None, bytes}
+
+
+def test_sizes_are_told_in_the_standards_unit() -> None:
+    info = {CKM.name(row.type): (row.min_key, row.max_key) for row in ROWS.values()}
+    assert info["AES_CBC"] == (16, 32)  # bytes
+    assert info["GENERIC_SECRET_KEY_GEN"] == (8, 32768)  # bits
+    assert info["RSA_PKCS_KEY_PAIR_GEN"] == (1024, 8192)  # bits
+    assert info["ECDSA"] == (256, 521)  # bits
+    assert [bits for bits in range(300) if ROWS[CKM.AES_GCM].allows(bits)] == [128, 192, 256]
+    assert not ROWS[CKM.RSA_PKCS].allows(1023)
+    assert not ROWS[CKM.RSA_PKCS].allows(8193)
+    assert ROWS[CKM.RSA_PKCS].allows(2049)
