@@ -37,7 +37,7 @@ def ask(prompt: str, instead: str) -> Secret:
         try:
             return _typed(reader, writer)
         finally:
-            os.write(writer, b"\r\n")
+            os.write(writer, b"\n")
 
 
 @contextlib.contextmanager

@@ -58,6 +58,11 @@ def changed(connection: Connection, change: Change, now: datetime.datetime) -> C
         new = replace(new, client_key=pem.read_key(change.client_key, "the client key"))
     if (change.client_certificate or change.client_key) and new.client_certificate and new.client_key is not None:
         pem.check_pair(new.client_certificate, new.client_key)
+    if len(new.server_names) > 1 and new.addresses and len(new.server_names) != len(new.addresses):
+        raise ConnectionRefused(
+            f"{len(new.server_names)} names of -servername for {len(new.addresses)} addresses of -ip: "
+            "give one name for all, or one for each"
+        )
     return new
 
 
