@@ -45,7 +45,7 @@ def _wrap(mode: str, key: Secret, data: Input) -> bytes:
             return keywrap.aes_key_wrap_with_padding(key.reveal(), bytes(data))
         if mode == "kw-pkcs7":
             padder = _PKCS7.padder()
-            data = padder.update(data) + padder.finalize()
+            data = padder.update(bytes(data)) + padder.finalize()
         if len(data) < 2 * SEMIBLOCK or len(data) % SEMIBLOCK:
             raise DataLenRange("key wrap takes multiples of 8 bytes, 16 and up")
         return keywrap.aes_key_wrap(key.reveal(), bytes(data))
