@@ -123,11 +123,7 @@ def _encode(out: bytearray, tag: int, value: Structure, version: Version | None)
         _encode_ordered(out, plan, value, version)
     else:
         for f in plan.fields:
-            held = getattr(value, f.name)
-            if held is None or held == ():
-                continue
-            _check_version(f, value, version)
-            for one in held if f.repeated else (held,):
+            for one in _held(f, value, version):
                 _write_value(out, f, one, value, version)
         for item in value.unknown:
             ttlv.write(out, item)
@@ -142,11 +138,7 @@ def _encode_ordered(out: bytearray, plan: Schema, value: Structure, version: Ver
         waiting.setdefault(int.from_bytes(part[:3], "big"), deque()).append(part)
 
     for f in plan.fields:
-        held = getattr(value, f.name)
-        if held is None or held == ():
-            continue
-        _check_version(f, value, version)
-        for one in held if f.repeated else (held,):
+        for one in _held(f, value, version):
             part = bytearray()
             _write_value(part, f, one, value, version)
             add(part)
@@ -160,9 +152,19 @@ def _encode_ordered(out: bytearray, plan: Schema, value: Structure, version: Ver
             out += part
 
 
-def _check_version(f: Field, value: Structure, version: Version | None) -> None:
-    if version is None:
-        return
+def _held(f: Field, value: Structure, version: Version | None) -> tuple[object, ...]:
+    """Return the values of a field."""
+    held = getattr(value, f.name)
+    if held is None or held == ():
+        if f.required:
+            raise TTLVError(f"{type(value).__name__} has no {f.name}")
+        return ()
+    if version is not None:
+        _check_version(f, value, version)
+    return held if f.repeated else (held,)
+
+
+def _check_version(f: Field, value: Structure, version: Version) -> None:
     since, what = f.since, f.name
     if f.chosen and since is None:
         since, what = f.chosen.since(partial(getattr, value)), f"{f.name} of {value!r}"

@@ -1,0 +1,78 @@
+"""PyKMIP's enumerations without PyKMIP: in a fresh process, and beside the real package."""
+
+from __future__ import annotations
+
+import enum
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kmip.core import enums
+
+import mrhsm_p11
+from mrhsm_p11.kmip import attributes, vocabulary
+
+SOURCE = Path(mrhsm_p11.__file__).parents[1]
+
+
+def run(program: str) -> None:
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], check=True, timeout=60, env={"PYTHONPATH": str(SOURCE)}
+    )
+
+
+def test_every_enumeration_is_there_with_pykmips_values() -> None:
+    for name, kind in vars(enums).items():
+        if isinstance(kind, enum.EnumMeta) and name != "ItemType":
+            ours = getattr(vocabulary, name)
+            assert {m.name: m.value for m in ours} == {m.name: m.value for m in kind}
+
+
+def test_item_types_are_pykmips() -> None:
+    ours = {name: value for name, value in vars(vocabulary.ItemType).items() if isinstance(value, int)}
+    assert ours == {member.name: member.value for member in enums.ItemType}
+
+
+def test_nothing_of_the_package_is_left_behind() -> None:
+    run(
+        "import sys, mrhsm_p11.kmip.client\n"
+        "heavy = {'kmip', 'sqlalchemy', 'ssl', 'socket', 'logging', 'asyncio'}\n"
+        "loaded = sorted(m for m in sys.modules if m.split('.')[0] in heavy)\n"
+        "assert not loaded, loaded"
+    )
+
+
+def test_the_package_can_be_imported_after() -> None:
+    run("import mrhsm_p11.kmip.client, kmip\nassert kmip.enums.State.ACTIVE.value == 2 and kmip.KmipClient")
+
+
+def test_the_package_can_be_imported_before() -> None:
+    run("import kmip, mrhsm_p11.kmip.client as c\nassert c.ObjectType.SYMMETRIC_KEY.value == 2")
+
+
+def test_without_pykmip_the_error_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="PyKMIP is not installed"):
+        vocabulary._load_enumerations()
+
+
+def test_attribute_table_has_every_attribute_that_pykmip_names() -> None:
+    known = set(attributes.attribute_rows())
+    assert {member.value for member in enums.AttributeType} - known == {"Custom Attribute"}
+    # and those of 1.3 and 1.4 that it lacks
+    assert known - {member.value for member in enums.AttributeType} == {
+        "Random Number Generator",
+        "PKCS#12 Friendly Name",
+        "Description",
+        "Comment",
+    }
+
+
+def test_names_and_masks() -> None:
+    bit = vocabulary.CryptographicUsageMask
+    assert vocabulary.mask(bit.ENCRYPT, bit.DECRYPT, bit.ENCRYPT) == 12
+    assert vocabulary.reason_name(1) == "ITEM_NOT_FOUND"
+    assert vocabulary.reason_name(0x80000001) == "0x80000001"
+    assert vocabulary.tag_name(0x420094) == "UNIQUE_IDENTIFIER"
+    assert vocabulary.tag_name(0x540001) == "0x540001"
