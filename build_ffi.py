@@ -160,7 +160,8 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], deepbind: bool
             f"#define USE_DEEPBIND {int(deepbind)}",
             '#include "native.h"',
             *(f"EXPORT CK_RV {p.name}({p.declared});" for p in offered()),
-            *(_function_list(struct, version) for struct, version in FUNCTION_LISTS.items()),
+            *(function_list_struct(struct) for struct in FUNCTION_LISTS),
+            *(_function_list(struct) for struct in FUNCTION_LISTS),
             *(f"static CK_RV py_{p.name}({p.declared});" for p in with_python),
             '#include "fork.c"',
             '#include "wait.c"',
@@ -174,15 +175,16 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _function_list(struct: str, version: str) -> str:
-    major, minor = _number(version)
-    functions = up_to(version)
-    members = "\n".join(f"    CK_RV (*{p.name})({p.declared});" for p in functions)
-    values = ",\n    ".join(p.name for p in functions)
-    return (
-        f"struct {struct} {{\n    CK_VERSION version;\n{members}\n}};\n"
-        f"static {struct} the_{struct} = {{\n    {{{major}, {minor}}},\n    {values}\n}};"
-    )
+def function_list_struct(struct: str) -> str:
+    """Return the C definition of a function list."""
+    members = "\n".join(f"    CK_RV (*{p.name})({p.declared});" for p in up_to(FUNCTION_LISTS[struct]))
+    return f"struct {struct} {{\n    CK_VERSION version;\n{members}\n}};"
+
+
+def _function_list(struct: str) -> str:
+    major, minor = _number(FUNCTION_LISTS[struct])
+    values = ",\n    ".join(p.name for p in up_to(FUNCTION_LISTS[struct]))
+    return f"static {struct} the_{struct} = {{\n    {{{major}, {minor}}},\n    {values}\n}};"
 
 
 def _stub(function: Prototype) -> str:
@@ -207,7 +209,7 @@ def libpython() -> Path:
     version = "{}.{}".format(*sys.version_info)
     name = sysconfig.get_config_var("INSTSONAME")
     folders = [Path(f) for f in (sysconfig.get_config_var("LIBDIR"), Path(sys.base_prefix) / "lib") if f]
-    found = [folder / name for folder in folders if name and (folder / name).exists()]
+    found = [folder / str(name) for folder in folders if name and (folder / name).exists()]
     if not sysconfig.get_config_var("Py_ENABLE_SHARED") or not found:
         raise PythonMissing(
             "has no shared libpython, which a PKCS #11 module written in Python must link to",

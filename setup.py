@@ -11,14 +11,14 @@ from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # a PEP 517 front end does not
 
-import build_ffi  # noqa: E402
+import build_ffi
 
 
 class BuildLibrary(build_ext):
     """Compile the one extension under a name without ABI tag: hosts are configured with its path."""
 
     def get_ext_filename(self, fullname: str) -> str:
-        return os.path.join(*fullname.split(".")) + ".so"  # noqa: PTH118 - asked with and without the package part
+        return os.path.join(*fullname.split(".")) + ".so"  # asked with and without the package part
 
     def build_extension(self, ext: Extension) -> None:
         build_ffi.complete(ext, Path(self.build_temp))

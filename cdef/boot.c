@@ -81,8 +81,9 @@ static int python_is_foreign(void)
     if (strncmp(Py_GetVersion(), wanted, strlen(wanted)) == 0)
         return 0;
     dladdr((void *)Py_GetVersion, &place);
-    refuse("built for Python %d.%d, but this process already contains Python %.8s (%s)", PY_MAJOR_VERSION,
-           PY_MINOR_VERSION, Py_GetVersion(), place.dli_fname ? place.dli_fname : "unknown file");
+    refuse("built for Python %d.%d, but this process already contains Python %.*s (%s)", PY_MAJOR_VERSION,
+           PY_MINOR_VERSION, (int)strcspn(Py_GetVersion(), " "), Py_GetVersion(),
+           place.dli_fname ? place.dli_fname : "unknown file");
     return 1;
 }
 

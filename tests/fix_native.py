@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from p11 import Cryptoki, rv_of
+from p11 import Cryptoki, build_ffi, rv_of
 
 import mrhsm_p11
 from mrhsm_p11.constants import CKR
 
 HERE = Path(__file__).resolve().parent
-CDEF = HERE.parent / "cdef"
+ROOT = HERE.parent
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +54,7 @@ Host = Callable[..., "subprocess.CompletedProcess[str]"]
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Compile tests/host/NAME.c; return the program."""
     folder = tmp_path_factory.mktemp("host")
+    (folder / "function_list.h").write_text(build_ffi.function_list_struct("CK_FUNCTION_LIST"))
     compiler = shutil.which("cc") or shutil.which("gcc")
 
     def build(name: str) -> Path:
@@ -61,8 +62,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if not program.exists():
             assert compiler, "no C compiler"
             source = HERE / "host" / f"{name}.c"
-            command = [compiler, "-g", "-O1", "-Wall", "-Werror", f"-I{CDEF}", source, "-o", program, "-ldl", "-pthread"]
-            subprocess.run(command, check=True, timeout=60)
+            options = ["-g", "-O1", "-Wall", "-Werror", f"-I{ROOT / 'cdef'}", f"-I{folder}", "-pthread"]
+            subprocess.run([compiler, *options, source, "-o", program, "-ldl", "-lm"], check=True, timeout=60)
         return program
 
     return build
@@ -77,6 +78,26 @@ def host(compiled: Callable[[str], Path], library_path: Path, mapr_home: Path) -
     ) -> subprocess.CompletedProcess[str]:
         command = [compiled(name), library or library_path, *arguments]
         environment = dict(os.environ) if environ is None else dict(environ)
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
 
     return run
+
+
+@pytest.fixture
+def doctored(library_path: Path, tmp_path: Path) -> Callable[[str, str | None], Path]:
+    """Copy the package, with text added to one of its modules, or without that module; return the copy's library.
+
+    C hosts only: a Python host would import the package that it knows.
+    """
+
+    def copy(module: str, added: str | None) -> Path:
+        package = tmp_path / "site" / "mrhsm_p11"
+        shutil.copytree(library_path.parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+        if added is None:
+            (package / module).unlink()
+        else:
+            with (package / module).open("a") as file:
+                file.write(added)
+        return package / library_path.name
+
+    return copy

@@ -16,23 +16,22 @@ function raises CKError unless the answer is CKR_OK. `call` and `lib` reach the 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import cffi
 
-from mrhsm_p11.constants import CK, CKA, CKF, CKG, CKM, CKR, CKU
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+import build_ffi
 
-Attribute = "bool | int | str | bytes | Sequence[int] | Template"
+from mrhsm_p11.constants import CK, CKF, CKG, CKM, CKR, CKU
+
 Template = Mapping[int, Any]
 Mechanism = Any  # int | tuple[int, bytes | cdata | None] | None
 
-ROOT = Path(__file__).resolve().parent.parent
 ULONG = 8
-# Arrays of attributes; asked for as a whole, as other values are.
-NESTED = {CKA.WRAP_TEMPLATE, CKA.UNWRAP_TEMPLATE, CKA.DERIVE_TEMPLATE}
 
 
 class CKError(Exception):
@@ -46,11 +45,6 @@ class CKError(Exception):
 @cache
 def declarations() -> Any:
     """Return an FFI that knows every type and function of cdef/."""
-    sys.path.insert(0, str(ROOT))
-    try:
-        import build_ffi
-    finally:
-        sys.path.remove(str(ROOT))
     ffi = cffi.FFI()
     ffi.cdef(build_ffi.declarations())
     ffi.cdef("\n".join(f"CK_RV {p.name}({p.declared});" for p in build_ffi.prototypes()))

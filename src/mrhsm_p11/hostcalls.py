@@ -1,8 +1,7 @@
 """What code that uses a socket asks of the process it runs in.
 
-In an embedded interpreter a write to a closed connection raises SIGPIPE in the host, and a fork() of the host must wait
-for calls that are inside a library. The C front knows how to deal with both; in a process of our own there is nothing to
-do, and these do nothing.
+In an embedded interpreter a write to a closed connection raises SIGPIPE in the host, and a fork() of the host must
+wait for calls that are inside a library. The C front deals with both; in a process of our own these do nothing.
 """
 
 from __future__ import annotations
@@ -33,5 +32,5 @@ def around_io() -> AbstractContextManager[None]:
 
 def install(*, around_wait: Around, around_io: Around) -> None:
     """Take the C front's ways of doing both."""
-    global _around_wait, _around_io  # noqa: PLW0603 - one process, one front
+    global _around_wait, _around_io
     _around_wait, _around_io = around_wait, around_io

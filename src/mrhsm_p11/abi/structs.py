@@ -61,13 +61,15 @@ def info_writer(ffi: Any, pointer_type: str) -> Callable[[Any, Sequence[object]]
         for _, field in ffi.typeof(pointer_type.removesuffix("_PTR")).fields
     ]
 
+    def write_numbers(struct: Any, values: Sequence[object]) -> None:
+        struct[0] = values
+
     def write(struct: Any, values: Sequence[object]) -> None:
         struct[0] = [
-            value if width is None else _padded(str(value), width)
-            for value, width in zip(values, shapes, strict=True)
+            value if width is None else _padded(str(value), width) for value, width in zip(values, shapes, strict=True)
         ]
 
-    return write
+    return write if any(shapes) else write_numbers
 
 
 def _padded(text: str, width: int) -> bytes:

@@ -1,0 +1,183 @@
+"""The library inside plain C programs: what each kind of host may do, and what must not change in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fix_native import Host
+
+from mrhsm_p11.constants import CKR
+
+NOT_INITIALIZED = f"0x{CKR.CRYPTOKI_NOT_INITIALIZED:x}"
+GENERAL_ERROR = f"0x{CKR.GENERAL_ERROR:x}"
+Doctored = Callable[[str, "str | None"], Path]
+
+A_LIFE = f"""\
+before {NOT_INITIALIZED}
+initialize 0x0
+again 0x{CKR.CRYPTOKI_ALREADY_INITIALIZED:x}
+info 0x0
+cryptoki 2.40
+slots 0x0
+count 1
+finalize 0x0
+after {NOT_INITIALIZED}
+initialize 0x0
+info 0x0
+finalize 0x0
+mapped 1
+"""
+
+
+def ended_well(run: subprocess.CompletedProcess[str]) -> str:
+    assert (run.returncode, run.stderr) == (0, ""), f"rc {run.returncode}: {run.stdout}{run.stderr}"
+    return run.stdout
+
+
+@pytest.mark.parametrize("flags", ["lazy", "now", "lazy global", "now deepbind", "lazy reload"])
+def test_lives_in_a_host_that_loads_it(host: Host, flags: str) -> None:
+    times = 3 if "reload" in flags else 1
+    assert ended_well(host("load", *flags.split())) == A_LIFE * times + "end\n"
+
+
+def test_binds_at_once_where_the_host_asks_for_it(host: Host) -> None:
+    assert ended_well(host("load", "lazy", environ={**os.environ, "LD_BIND_NOW": "1"})) == A_LIFE + "end\n"
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {},
+        {"PYTHONHOME": "/nonexistent", "PYTHONPATH": "/nonexistent", "PYTHONSTARTUP": "/nonexistent"},
+        {"PYTHONMALLOC": "nonsense", "PYTHONHASHSEED": "nonsense", "PYTHONUTF8": "7", "PYTHONTRACEMALLOC": "x"},
+        {"LC_ALL": "nonsense", "TZ": "nonsense"},
+    ],
+    ids=["empty", "PYTHONHOME", "PYTHONMALLOC", "LC_ALL"],
+)
+def test_needs_no_environment_and_minds_none(host: Host, mapr_home: Path, hostile: dict[str, str]) -> None:
+    assert ended_well(host("load", "lazy", environ={"MAPR_HOME": str(mapr_home), **hostile})) == A_LIFE + "end\n"
+
+
+def test_needs_no_variable_at_all(host: Host) -> None:
+    assert "initialize 0x0" in ended_well(host("load", "lazy", environ={}))
+
+
+def test_is_found_through_a_link(host: Host, library_path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "pkcs11.so"
+    link.symlink_to(library_path)
+    assert ended_well(host("load", "lazy", library=link)) == A_LIFE + "end\n"
+
+
+@pytest.mark.parametrize("ways", ["", "thread", "early", "thread early", "joined", "joined early"])
+def test_answers_while_the_host_exits(host: Host, ways: str) -> None:
+    expected = [
+        "initialize 0x0",
+        f"exit handler: info {NOT_INITIALIZED}",
+        f"exit handler: finalize {NOT_INITIALIZED}",
+        "exit handler done",
+        f"destructor: info {NOT_INITIALIZED}",
+    ]
+    assert ended_well(host("leave", *ways.split())).splitlines() == expected
+
+
+def test_leaves_what_is_the_hosts_alone(host: Host) -> None:
+    lines = ended_well(host("unmoved")).splitlines()
+    assert lines.count("initialize 0x0") == 1
+    assert lines.count("info 0x0") == 2
+    changes = [line for line in lines if " changed " in line]
+    assert len(changes) == 6
+    assert all(line.endswith(" 0") for line in changes), changes
+    assert {"SIGINT caught 1", "SIGTERM caught 1"} < set(lines)
+
+
+@pytest.mark.parametrize("threads", [0, 4])
+def test_forks_with_threads_inside(host: Host, threads: int) -> None:
+    lines = ended_well(host("forks", "25", str(threads))).splitlines()
+    assert lines == ["initialize 0x0", "bad 0", "hung 0", "failures 0", "worked 1", "finalize 0x0"]
+
+
+SLOW = """
+import time
+from mrhsm_p11 import hostcalls
+_quick = get_info
+def get_info():
+    {how}
+    return _quick()
+"""
+
+
+def test_a_fork_passes_a_call_that_waits_on_the_network(host: Host, doctored: Doctored) -> None:
+    slow = SLOW.format(how="with hostcalls.around_wait(): time.sleep(1.5)")
+    lines = ended_well(host("stuck", library=doctored("functions/general.py", slow))).splitlines()
+    assert "fork quick 1" in lines
+    children = [line for line in lines if line.startswith("child:")]
+    assert children == [f"child: slots {NOT_INITIALIZED}", "child: initialize 0x0", "child: slots 0x0"]
+    assert "child ended 0" in lines
+    assert lines[-1] == "slots 0x0"
+
+
+def test_a_child_of_a_call_that_would_not_leave_is_refused_not_hung(host: Host, doctored: Doctored) -> None:
+    slow = SLOW.format(how="time.sleep(3.5)")
+    lines = ended_well(host("stuck", library=doctored("functions/general.py", slow))).splitlines()
+    assert "fork quick 0" in lines
+    children = [line for line in lines if line.startswith("child:")]
+    assert children == [f"child: {call} {GENERAL_ERROR}" for call in ("slots", "initialize", "slots")]
+    assert "child ended 0" in lines
+    assert lines[-1] == "slots 0x0"
+
+
+PIPE = """
+import socket
+from mrhsm_p11 import hostcalls
+_quiet = get_info
+def get_info():
+    mine, other = socket.socketpair()
+    other.close()
+    with hostcalls.{guard}():
+        try:
+            mine.send(b"x")
+        except BrokenPipeError:
+            return _quiet()
+"""
+
+
+@pytest.mark.parametrize("guard", ["around_io", "around_wait"])
+def test_a_closed_connection_does_not_end_the_host(host: Host, doctored: Doctored, guard: str) -> None:
+    output = ended_well(host("load", "lazy", library=doctored("functions/general.py", PIPE.format(guard=guard))))
+    assert output == A_LIFE + "end\n"
+
+
+@pytest.mark.parametrize("module", ["errors.py", "abi/entry.py", "functions/general.py", "abi/__init__.py"])
+def test_a_broken_package_is_one_line_and_a_general_error(host: Host, doctored: Doctored, module: str) -> None:
+    broken = doctored(module, "\nimport a_module_that_is_missing\n")
+    run = host("load", "lazy", library=broken)
+    assert run.returncode == 0
+    assert run.stdout.splitlines()[:3] == [
+        f"before {NOT_INITIALIZED}",
+        f"initialize {GENERAL_ERROR}",
+        f"again {GENERAL_ERROR}",
+    ]
+    assert re.fullmatch(r"mrhsm_p11: cannot start: .*a_module_that_is_missing.*\n", run.stderr), run.stderr
+
+
+def test_a_missing_module_is_one_line_and_a_general_error(host: Host, doctored: Doctored) -> None:
+    run = host("load", "lazy", library=doctored("deadline.py", None))
+    assert f"initialize {GENERAL_ERROR}" in run.stdout
+    assert re.fullmatch(r"mrhsm_p11: cannot start: .*deadline.*\n", run.stderr), run.stderr
+
+
+def test_exports_the_functions_of_the_standard_and_nothing_else(library_path: Path) -> None:
+    import build_ffi
+
+    nm = shutil.which("nm")
+    assert nm, "no binutils"
+    listed = subprocess.run([nm, "-D", "--defined-only", library_path], check=True, capture_output=True, text=True)
+    exported = {line.split()[2] for line in listed.stdout.splitlines()}
+    assert exported == {p.name for p in build_ffi.offered()}
+    assert len(exported) == 68
