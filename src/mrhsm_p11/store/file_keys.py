@@ -35,7 +35,7 @@ class FileKeys(ClusterKeyStore):
         return [
             Candidate(uid, stored.name, stored.state, stored.initial_date)
             for uid, stored in self._objects.all()
-            if stored.name == name
+            if stored.name and stored.name == name
         ]
 
     def create(self, name: str, use: KeyUse) -> str:
