@@ -28,19 +28,14 @@ def library_path() -> Path:
 
 
 @pytest.fixture
-def mapr_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty MAPR_HOME, in this process's environment for the length of a test."""
-    home = tmp_path / "mapr"
-    for folder in ("conf/tokens", "logs"):
-        (home / folder).mkdir(parents=True)
-    (home / "conf" / "tokens").chmod(0o700)
-    monkeypatch.setenv("MAPR_HOME", str(home))
-    monkeypatch.delenv("MRHSM_CONF", raising=False)
-    return home
+def host_home(mapr_home: Path) -> Path:
+    """A MAPR_HOME, in this process's environment, with a token directory in which tokens may be made."""
+    (mapr_home / "conf" / "tokens").mkdir(mode=0o700, exist_ok=True)
+    return mapr_home
 
 
 @pytest.fixture
-def cryptoki(library_path: Path, mapr_home: Path) -> Iterator[Cryptoki]:
+def cryptoki(library_path: Path, host_home: Path) -> Iterator[Cryptoki]:
     """The library in this process, not initialised, with an empty MAPR_HOME; finalised afterwards."""
     p11 = Cryptoki(library_path)
     yield p11
@@ -70,7 +65,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def host(compiled: Callable[[str], Path], library_path: Path, mapr_home: Path) -> Host:
+def host(compiled: Callable[[str], Path], library_path: Path, host_home: Path) -> Host:
     """Run a C program of tests/host with the library's path and further arguments; its output is text."""
 
     def run(

@@ -60,8 +60,8 @@ def test_binds_at_once_where_the_host_asks_for_it(host: Host) -> None:
     ],
     ids=["empty", "PYTHONHOME", "PYTHONMALLOC", "LC_ALL"],
 )
-def test_needs_no_environment_and_minds_none(host: Host, mapr_home: Path, hostile: dict[str, str]) -> None:
-    assert ended_well(host("load", "lazy", environ={"MAPR_HOME": str(mapr_home), **hostile})) == A_LIFE + "end\n"
+def test_needs_no_environment_and_minds_none(host: Host, host_home: Path, hostile: dict[str, str]) -> None:
+    assert ended_well(host("load", "lazy", environ={"MAPR_HOME": str(host_home), **hostile})) == A_LIFE + "end\n"
 
 
 def test_needs_no_variable_at_all(host: Host) -> None:

@@ -32,7 +32,7 @@ def run(*command: str | Path, timeout: float = 60) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.10"])
-def test_a_foreign_python_is_refused_not_hung(version: str, library_path: Path, mapr_home: Path) -> None:
+def test_a_foreign_python_is_refused_not_hung(version: str, library_path: Path, host_home: Path) -> None:
     if version == "{}.{}".format(*sys.version_info):
         pytest.skip("that is ours")
     ended = run(other_python(version), "-c", CALL, library_path, timeout=20)
@@ -41,7 +41,7 @@ def test_a_foreign_python_is_refused_not_hung(version: str, library_path: Path, 
     assert re.fullmatch(line, ended.stderr), ended.stderr
 
 
-def test_a_python_of_our_version_lends_its_interpreter(library_path: Path, mapr_home: Path) -> None:
+def test_a_python_of_our_version_lends_its_interpreter(library_path: Path, host_home: Path) -> None:
     ended = run(sys.executable, "-c", CALL, library_path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\n", "")
 
@@ -60,7 +60,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), slots(), library.C_Final
 """
 
 
-def test_a_python_host_may_fork(library_path: Path, mapr_home: Path) -> None:
+def test_a_python_host_may_fork(library_path: Path, host_home: Path) -> None:
     ended = run(sys.executable, "-c", FORKING, library_path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0 0\n0 0 0\n", "")
 
@@ -76,7 +76,7 @@ atexit.register(lambda: print(library.C_GetSlotList(0, None, ctypes.byref(ctypes
 """
 
 
-def test_a_python_host_may_call_while_it_ends(library_path: Path, mapr_home: Path) -> None:
+def test_a_python_host_may_call_while_it_ends(library_path: Path, host_home: Path) -> None:
     ended = run(sys.executable, "-c", LATE, library_path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"0\n{CKR.CRYPTOKI_NOT_INITIALIZED}\n", "")
 
@@ -99,18 +99,18 @@ print(signal.pthread_sigmask(signal.SIG_BLOCK, []) == before, signal.SIGPIPE in 
 """
 
 
-def test_sigpipe_is_held_back_and_the_mask_restored(library_path: Path, mapr_home: Path) -> None:
+def test_sigpipe_is_held_back_and_the_mask_restored(library_path: Path, host_home: Path) -> None:
     ended = run(sys.executable, "-c", MASKS, library_path)
     assert (ended.returncode, ended.stdout) == (0, "refused\nTrue False\n"), ended.stderr
 
 
-def test_a_sigpipe_that_the_host_blocks_stays_the_hosts(library_path: Path, mapr_home: Path) -> None:
+def test_a_sigpipe_that_the_host_blocks_stays_the_hosts(library_path: Path, host_home: Path) -> None:
     ended = run(sys.executable, "-c", MASKS, library_path, "blocked")
     assert (ended.returncode, ended.stdout) == (0, "refused\nTrue True\n"), ended.stderr
 
 
-def test_null_in_every_pointer_position_is_answered(library_path: Path, mapr_home: Path) -> None:
-    (mapr_home / "conf" / "maprhsm.conf").write_text('[log]\nlevel = "info"\n')
+def test_null_in_every_pointer_position_is_answered(library_path: Path, host_home: Path) -> None:
+    (host_home / "conf" / "maprhsm.conf").write_text('[log]\nlevel = "info"\n')
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
     ended = subprocess.run(
         [sys.executable, HERE / "nulls.py", library_path],
