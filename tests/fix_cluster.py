@@ -75,6 +75,12 @@ def quick_pins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "SCRYPT_N", 2**4)
 
 
+@pytest.fixture
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk where only processes die, not the host."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+
+
 @dataclass
 class FakeKeys(ClusterKeyStore):
     """Cluster keys in memory, shared by the nodes that are given the same `objects`; `before` sees every call."""

@@ -27,5 +27,7 @@ def open_keys(so: SoToken, config: Config) -> Iterator[ClusterKeyStore]:
 
 
 def server_statuses(connection: Connection, config: Config) -> list[ServerStatus]:
-    """Ask every configured server, in order."""
-    raise LookupError
+    """Ask every configured server whether it can be used, in order."""
+    from mrhsm_p11.store import kmip  # only where there are servers to ask
+
+    return [ServerStatus(address, fault or "") for address, fault in kmip.ping(connection, config)]
