@@ -14,7 +14,7 @@ _VERSION = 0xA0
 
 def attributes(certificate: bytes) -> dict[int, bytes]:
     """Return the attributes that the certificate determines, CKA_VALUE among them. Raises ValueError."""
-    signed = next(der.elements(der.only(certificate, der.SEQUENCE)))
+    signed, _algorithm, _signature = der.elements(der.only(certificate, der.SEQUENCE))
     fields = [der.encode(tag, content) for tag, content in der.elements(_sequence(signed))]
     if fields and fields[0][0] == _VERSION:
         del fields[0]

@@ -1,0 +1,268 @@
+"""RSA and ECDSA against the primitives library's own whole operations, and at their edges."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
+
+from mrhsm_p11.constants import CKA, CKF, CKG, CKK, CKM, CKZ
+from mrhsm_p11.crypto import engine
+from mrhsm_p11.crypto.checks import AnyParameter
+from mrhsm_p11.crypto.ec_keys import CURVES
+from mrhsm_p11.errors import (
+    AttributeValueInvalid,
+    CurveNotSupported,
+    DataLenRange,
+    DomainParamsInvalid,
+    EncryptedDataInvalid,
+    EncryptedDataLenRange,
+    SignatureInvalid,
+    SignatureLenRange,
+    TemplateIncomplete,
+)
+from mrhsm_p11.mapping.mechanisms import ROWS, MechanismRow
+from mrhsm_p11.parameters import OAEPParams, PSSParams
+from mrhsm_p11.secret import Secret
+
+Pair = tuple[Secret, Secret]
+ALGORITHMS = {
+    "sha1": (hashes.SHA1(), CKM.SHA_1, CKG.MGF1_SHA1),
+    "sha224": (hashes.SHA224(), CKM.SHA224, CKG.MGF1_SHA224),
+    "sha256": (hashes.SHA256(), CKM.SHA256, CKG.MGF1_SHA256),
+    "sha384": (hashes.SHA384(), CKM.SHA384, CKG.MGF1_SHA384),
+    "sha512": (hashes.SHA512(), CKM.SHA512, CKG.MGF1_SHA512),
+}
+SIGNED = [row for row in ROWS.values() if row.flags & CKF.SIGN and row.family in ("rsa", "ec")]
+DIGEST_INFO_SHA256 = bytes.fromhex("3031300d060960864801650304020105000420")
+MESSAGE = b"a message of some length, longer than one block of any hash that is used here, to be sure " * 3
+
+
+@pytest.fixture(scope="module")
+def rsa_pair() -> Pair:
+    return engine.generate_pair(ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN], {CKA.MODULUS_BITS: 2048})
+
+
+@pytest.fixture(scope="module", params=CURVES, ids=lambda curve: curve.name)
+def ec_pair(request: pytest.FixtureRequest) -> Pair:
+    return engine.generate_pair(ROWS[CKM.EC_KEY_PAIR_GEN], {CKA.EC_PARAMS: request.param.oid})
+
+
+def rsa_keys(pair: Pair) -> tuple[rsa.RSAPublicKey, rsa.RSAPrivateKey]:
+    public, private = load_der_public_key(pair[0].reveal()), load_der_private_key(pair[1].reveal(), None)
+    assert isinstance(public, rsa.RSAPublicKey)
+    assert isinstance(private, rsa.RSAPrivateKey)
+    return public, private
+
+
+def sign(row: MechanismRow, parameter: AnyParameter, pair: Pair, data: bytes) -> bytes:
+    signer = engine.signer(row, parameter, row.key_types[0], pair[1])
+    for at in range(0, len(data), 100):
+        signer.update(data[at : at + 100])
+    signature = signer.finish()
+    assert len(signature) == signer.size
+    return signature
+
+
+def verify(row: MechanismRow, parameter: AnyParameter, pair: Pair, data: bytes, signature: bytes) -> None:
+    verifier = engine.verifier(row, parameter, row.key_types[0], pair[0])
+    verifier.update(memoryview(data))
+    verifier.finish(memoryview(signature))
+
+
+def case(row: MechanismRow) -> tuple[AnyParameter, bytes]:
+    name = row.hash or "sha256"
+    _, mechanism, mgf = ALGORITHMS[name]
+    parameter = PSSParams(mechanism, mgf, 20) if row.mode == "pss" else None
+    return parameter, MESSAGE if row.hash else hashlib.sha256(MESSAGE).digest()
+
+
+@pytest.mark.parametrize("row", [row for row in SIGNED if row.family == "rsa"], ids=lambda row: CKM.name(row.type))
+def test_rsa_signs_what_the_library_verifies_and_the_reverse(row: MechanismRow, rsa_pair: Pair) -> None:
+    public, private = rsa_keys(rsa_pair)
+    parameter, data = case(row)
+    algorithm = ALGORITHMS[row.hash or "sha256"][0]
+    if row.mode == "pss":
+        scheme: padding.AsymmetricPadding = padding.PSS(padding.MGF1(algorithm), 20)
+    else:
+        scheme = padding.PKCS1v15()
+    if row.type == CKM.RSA_PKCS:
+        data = DIGEST_INFO_SHA256 + data  # the caller writes the DigestInfo: then it is SHA256_RSA_PKCS
+    public.verify(sign(row, parameter, rsa_pair, data), MESSAGE, scheme, algorithm)
+    theirs = private.sign(MESSAGE, scheme, algorithm)
+    verify(row, parameter, rsa_pair, data, theirs)
+    with pytest.raises(SignatureInvalid):
+        verify(row, parameter, rsa_pair, data[:-1] + b"\0", theirs)
+    with pytest.raises(SignatureInvalid):
+        verify(row, parameter, rsa_pair, data, theirs[:-1] + bytes((theirs[-1] ^ 1,)))
+    for wrong in (theirs[1:], theirs + b"\0", b""):
+        with pytest.raises(SignatureLenRange):
+            verify(row, parameter, rsa_pair, data, wrong)
+
+
+def test_mask_and_salt_are_the_parameters(rsa_pair: Pair) -> None:
+    public, _ = rsa_keys(rsa_pair)
+    row = ROWS[CKM.SHA256_RSA_PKCS_PSS]
+    signature = sign(row, PSSParams(CKM.SHA256, CKG.MGF1_SHA1, 11), rsa_pair, MESSAGE)
+    public.verify(signature, MESSAGE, padding.PSS(padding.MGF1(hashes.SHA1()), 11), hashes.SHA256())
+    with pytest.raises(InvalidSignature):
+        public.verify(signature, MESSAGE, padding.PSS(padding.MGF1(hashes.SHA256()), 11), hashes.SHA256())
+    with pytest.raises(SignatureInvalid):
+        verify(row, PSSParams(CKM.SHA256, CKG.MGF1_SHA1, 12), rsa_pair, MESSAGE, signature)
+
+
+def test_how_much_rsa_signs_unhashed(rsa_pair: Pair) -> None:
+    row = ROWS[CKM.RSA_PKCS]
+    for n in (0, 1, 36, 245):
+        verify(row, None, rsa_pair, bytes(n), sign(row, None, rsa_pair, bytes(n)))
+    for n in (246, 256, 1000):
+        with pytest.raises(DataLenRange):
+            sign(row, None, rsa_pair, bytes(n))
+        with pytest.raises(DataLenRange):
+            verify(row, None, rsa_pair, bytes(n), bytes(256))
+    pss = PSSParams(CKM.SHA256, CKG.MGF1_SHA256, 32)
+    for n in (0, 31, 33):
+        with pytest.raises(DataLenRange):
+            sign(ROWS[CKM.RSA_PKCS_PSS], pss, rsa_pair, bytes(n))
+
+
+def test_a_key_too_short_for_the_hash_it_should_sign() -> None:
+    pair = engine.generate_pair(ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN], {CKA.MODULUS_BITS: 1024})
+    verify(ROWS[CKM.SHA512_RSA_PKCS], None, pair, MESSAGE, sign(ROWS[CKM.SHA512_RSA_PKCS], None, pair, MESSAGE))
+
+
+@pytest.mark.parametrize("row", [row for row in SIGNED if row.family == "ec"], ids=lambda row: CKM.name(row.type))
+def test_ecdsa_signs_what_the_library_verifies_and_the_reverse(row: MechanismRow, ec_pair: Pair) -> None:
+    public, private = load_der_public_key(ec_pair[0].reveal()), load_der_private_key(ec_pair[1].reveal(), None)
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    _, data = case(row)
+    scheme = ec.ECDSA(ALGORITHMS[row.hash or "sha256"][0])
+    width = (public.key_size + 7) // 8
+    signature = sign(row, None, ec_pair, data)
+    assert len(signature) == 2 * width
+    r, s = (int.from_bytes(half, "big") for half in (signature[:width], signature[width:]))
+    public.verify(utils.encode_dss_signature(r, s), MESSAGE, scheme)
+    theirs = b"".join(half.to_bytes(width, "big") for half in utils.decode_dss_signature(private.sign(MESSAGE, scheme)))
+    verify(row, None, ec_pair, data, theirs)
+    for wrong in (bytes(2 * width), b"\xff" * 2 * width, theirs[width:] + theirs[:width]):
+        with pytest.raises(SignatureInvalid):
+            verify(row, None, ec_pair, data, wrong)
+    for wrong in (theirs[1:], theirs + b"\0", b"", private.sign(MESSAGE, scheme) + bytes(5)):
+        with pytest.raises(SignatureLenRange):
+            verify(row, None, ec_pair, data, wrong)
+
+
+def test_ecdsa_takes_hashes_of_any_length(ec_pair: Pair) -> None:
+    """The leftmost bits of a long one, as many as the order has; a short one is a small number."""
+    row = ROWS[CKM.ECDSA]
+    public = load_der_public_key(ec_pair[0].reveal())
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    bits = public.key_size
+    long = bytes(range(1, 101))
+    same = int.from_bytes(long, "big") >> (800 - bits)
+    if bits % 8 == 0:
+        verify(row, None, ec_pair, same.to_bytes(bits // 8, "big"), sign(row, None, ec_pair, long))
+    changed = bytearray(long)
+    changed[bits // 8 + 1] ^= 0xFF  # past the bits that count
+    verify(row, None, ec_pair, bytes(changed), sign(row, None, ec_pair, long))
+    changed[bits // 8 - 1] ^= 1
+    with pytest.raises(SignatureInvalid):
+        verify(row, None, ec_pair, bytes(changed), sign(row, None, ec_pair, long))
+    verify(row, None, ec_pair, bytes(12) + b"short", sign(row, None, ec_pair, b"short"))
+    for make in (lambda: sign(row, None, ec_pair, b""), lambda: verify(row, None, ec_pair, b"", bytes(64))):
+        with pytest.raises(DataLenRange):
+            make()
+
+
+ENCRYPTED: list[tuple[int, AnyParameter, padding.AsymmetricPadding, int]] = [
+    (CKM.RSA_PKCS, None, padding.PKCS1v15(), 11),
+    (
+        CKM.RSA_PKCS_OAEP,
+        OAEPParams(CKM.SHA_1, CKG.MGF1_SHA1, 0, b""),
+        padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None),
+        42,
+    ),
+    (
+        CKM.RSA_PKCS_OAEP,
+        OAEPParams(CKM.SHA256, CKG.MGF1_SHA384, CKZ.DATA_SPECIFIED, b"label"),
+        padding.OAEP(padding.MGF1(hashes.SHA384()), hashes.SHA256(), b"label"),
+        66,
+    ),
+]
+
+
+@pytest.mark.parametrize(("mechanism", "parameter", "scheme", "overhead"), ENCRYPTED, ids=["v1.5", "OAEP", "label"])
+def test_rsa_encrypts_what_the_library_decrypts_and_the_reverse(
+    mechanism: int, parameter: AnyParameter, scheme: padding.AsymmetricPadding, overhead: int, rsa_pair: Pair
+) -> None:
+    row, (public, private) = ROWS[mechanism], rsa_keys(rsa_pair)
+    for n in (1, 32, 256 - overhead):
+        sealing = engine.cipher(row, parameter, rsa_pair[0], encrypt=True)
+        assert sealing.size(n, final=True) == 256
+        sealing.update(bytes(n - 1))
+        assert private.decrypt(sealing.finish(b"\1"), scheme) == bytes(n - 1) + b"\1"
+        opening = engine.cipher(row, parameter, rsa_pair[1], encrypt=False)
+        assert opening.size(256, final=True) == 256 - overhead
+        assert opening.finish(memoryview(public.encrypt(bytes(n), scheme))) == bytes(n)
+    with pytest.raises(DataLenRange):
+        engine.cipher(row, parameter, rsa_pair[0], encrypt=True).finish(bytes(257 - overhead))
+    for wrong in (b"", bytes(255), bytes(257)):
+        with pytest.raises(EncryptedDataLenRange):
+            engine.cipher(row, parameter, rsa_pair[1], encrypt=False).finish(wrong)
+    with pytest.raises(EncryptedDataInvalid):  # larger than the modulus
+        engine.cipher(row, parameter, rsa_pair[1], encrypt=False).finish(b"\xff" * 256)
+
+
+def test_bad_oaep_is_an_error_and_bad_v15_padding_is_not_told(rsa_pair: Pair) -> None:
+    sealed = b"\1" * 256
+    with pytest.raises(EncryptedDataInvalid):
+        engine.cipher(ROWS[CKM.RSA_PKCS_OAEP], ENCRYPTED[1][1], rsa_pair[1], encrypt=False).finish(sealed)
+    answers = {engine.cipher(ROWS[CKM.RSA_PKCS], None, rsa_pair[1], encrypt=False).finish(sealed) for _ in range(3)}
+    assert len(answers) == 1  # the same random-looking bytes each time, so that repeating it tells nothing
+
+
+def test_pairs_are_as_the_template_asks() -> None:
+    row = ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN]
+    spki, pkcs8 = engine.generate_pair(row, {CKA.MODULUS_BITS: 1032, CKA.PUBLIC_EXPONENT: b"\3"})
+    public, private = rsa_keys((spki, pkcs8))
+    assert (public.key_size, public.public_numbers().e) == (1032, 3)
+    assert private.public_key().public_numbers() == public.public_numbers()
+    other = load_der_public_key(engine.generate_pair(row, {CKA.MODULUS_BITS: 1024})[0].reveal())
+    assert isinstance(other, rsa.RSAPublicKey)
+    assert other.public_numbers().e == 65537
+    with pytest.raises(TemplateIncomplete):
+        engine.generate_pair(row, {})
+    for bad in (
+        {CKA.MODULUS_BITS: 1023},
+        {CKA.MODULUS_BITS: 8200},
+        {CKA.MODULUS_BITS: 2048, CKA.PUBLIC_EXPONENT: b"\5"},
+    ):
+        with pytest.raises(AttributeValueInvalid):
+            engine.generate_pair(row, bad)
+
+
+def test_curves_by_identifier_and_by_name() -> None:
+    row = ROWS[CKM.EC_KEY_PAIR_GEN]
+    for curve in CURVES:
+        for name in (curve.name, *curve.other_names):
+            params = bytes((0x13, len(name))) + name.encode()
+            key = load_der_public_key(engine.generate_pair(row, {CKA.EC_PARAMS: params})[0].reveal())
+            assert isinstance(key, ec.EllipticCurvePublicKey)
+            assert key.curve.name == curve.name
+    with pytest.raises(TemplateIncomplete):
+        engine.generate_pair(row, {})
+    for known_but_not_here in (bytes.fromhex("06052b8104000a"), b"\x13\x09secp256k1", b"\x30\x00"):
+        with pytest.raises(CurveNotSupported):
+            engine.generate_pair(row, {CKA.EC_PARAMS: known_but_not_here})
+    for malformed in (b"", b"\5\0", b"secp256r1", bytes.fromhex("06082a8648ce3d0301"), b"\x06\x80"):
+        with pytest.raises(DomainParamsInvalid):
+            engine.generate_pair(row, {CKA.EC_PARAMS: malformed})
+
+
+def test_every_signing_mechanism_takes_the_key_types_it_names() -> None:
+    assert {row.key_types for row in SIGNED} == {(CKK.RSA,), (CKK.EC,)}
