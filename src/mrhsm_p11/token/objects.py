@@ -75,6 +75,13 @@ class Object:
 
     def value(self, cka: int) -> Value:
         """Return an attribute, whether or not a caller may see it. Raises AttributeTypeInvalid."""
+        found = self.known(cka)
+        if found is None:
+            raise AttributeTypeInvalid(f"the object has no CKA_{CKA.name(cka)}")
+        return found
+
+    def known(self, cka: int) -> Value | None:
+        """Return an attribute as `value` does, None if this object lacks it though its kind may have it."""
         known = self.record.attributes.get(cka)
         if known is not None:
             return known
@@ -82,11 +89,7 @@ class Object:
         if use is None:
             raise AttributeTypeInvalid(f"a {CKO.name(self.cls)} has no CKA_{CKA.name(cka)}")
         found = self._from_material(cka, secret=use.sensitive) if use.material else self._computed(cka)
-        if found is None:
-            found = use.default
-        if found is None:
-            raise AttributeTypeInvalid(f"the object has no CKA_{CKA.name(cka)}")
-        return found
+        return use.default if found is None else found
 
     def is_true(self, cka: int) -> bool:
         """Tell whether the object has this attribute, and it is true."""

@@ -100,7 +100,7 @@ def check_change(found: Object, changes: Values, role: int | None, *, copying: b
         use = uses.get(cka)
         if use is None:
             raise AttributeTypeInvalid(f"a {CKO.name(found.cls)} has no CKA_{CKA.name(cka)}")
-        present = found.value(cka) if cka in found.record.attributes or not use.material else None
+        present = found.known(cka) if cka in found.record.attributes or not use.material else None
         if copying and present == value:
             continue
         if not (use.copy_settable if copying else use.settable):

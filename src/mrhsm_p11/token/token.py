@@ -95,8 +95,11 @@ class Token:
 
     def close(self) -> None:
         """C_Finalize."""
+        for session in list(self.sessions.values()):
+            session.cancel()
         self.sessions.clear()
         self.leave()
+        self.session_store.close()
 
     # ---- objects
 
