@@ -168,8 +168,9 @@ class Enable:
         self._report(Event(Happened.REVOKED, plan.key.title, plan.own))
 
     def _activate(self, plan: _Plan) -> KeyState:
+        """Make a key active that can be; a key of ours always, for a server may not tell states."""
         state = self._store.state(plan.uid)
-        if state is not KeyState.PRE_ACTIVE:
+        if state is not KeyState.PRE_ACTIVE and plan.own != plan.uid:
             return state
         self._store.activate(plan.uid)
         return KeyState.ACTIVE
