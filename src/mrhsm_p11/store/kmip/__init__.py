@@ -1,0 +1,62 @@
+"""The KMIP store: the one place that speaks both PKCS #11 and KMIP. Nothing here is imported before it is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mrhsm_p11.config import Config
+    from mrhsm_p11.store.kmip.keys import KmipKeys
+    from mrhsm_p11.store.kmip.store import KmipStore
+    from mrhsm_p11.tokendir.files import TokenDirectory
+    from mrhsm_p11.tokendir.settings import Connection
+    from mrhsm_p11.tokendir.tokens import OpenToken, SoToken
+
+
+def open_store(
+    connection: Connection, *, serial: str, directory: TokenDirectory, config: Config, group: str | None = None
+) -> KmipStore:
+    """Return a store of token objects; it connects when it is first asked."""
+    from mrhsm_p11.store.kmip.store import KmipStore
+
+    return KmipStore(connection, serial=serial, directory=directory, config=config, group=group)
+
+
+def open(opened: OpenToken | SoToken, config: Config) -> KmipStore:  # noqa: A001
+    """Return the store of an opened token's objects."""
+    return open_store(
+        opened.settings.connection,
+        serial=opened.entry.serial,
+        directory=opened.directory,
+        config=config,
+        group=opened.settings.group,
+    )
+
+
+def open_keys(opened: OpenToken | SoToken, config: Config) -> KmipKeys:
+    """Return the cluster keys in an opened token's servers; it connects when it is first asked."""
+    from mrhsm_p11.store.kmip.keys import KmipKeys
+
+    return KmipKeys(
+        opened.settings.connection,
+        serial=opened.entry.serial,
+        directory=opened.directory,
+        config=config,
+        group=opened.settings.group,
+    )
+
+
+def destroy_own(opened: OpenToken | SoToken, config: Config) -> None:
+    """Destroy the objects that this token made, but no cluster key. Raises what Store.delete does."""
+    store = open(opened, config)
+    try:
+        store.destroy_own()
+    finally:
+        store.close()
+
+
+def ping(connection: Connection, config: Config) -> list[tuple[str, str | None]]:
+    """Return each configured address and, where it cannot be used, why."""
+    from mrhsm_p11.store.kmip.pinging import ping
+
+    return ping(connection, config)

@@ -1,0 +1,98 @@
+"""Records and key bytes that were read lately: in memory only, bounded in time, wiped when they go."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mrhsm_p11.secret import Secret
+from mrhsm_p11.store.kmip.records import Entry
+
+
+@dataclass(slots=True)
+class _Material:
+    secret: Secret
+    read_at: float
+
+
+class Cache:
+    """Entries by unique identifier. `fresh_s` bounds what is answered without a server, `stale_s` what outlives it."""
+
+    def __init__(self, fresh_s: float, stale_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fresh_s = fresh_s
+        self._stale_s = stale_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: dict[str, tuple[Entry, float]] = {}
+        self._materials: dict[str, _Material] = {}
+
+    def entry(self, uid: str) -> Entry | None:
+        with self._lock:
+            found = self._entries.get(uid)
+            if found is None or self._clock() - found[1] >= self._fresh_s:
+                return None
+            return found[0]
+
+    def stale_entry(self, uid: str) -> Entry | None:
+        """Return what was last known of an object whose key bytes may still be used without a server."""
+        with self._lock:
+            found = self._entries.get(uid)
+            if found is None or self._clock() - found[1] >= self._fresh_s + self._stale_s:
+                return None
+            return found[0]
+
+    def keep(self, entry: Entry) -> None:
+        with self._lock:
+            self._entries[entry.record.uid] = (entry, self._clock())
+
+    def material(self, uid: str, *, stale: bool = False) -> Secret | None:
+        """Return a copy of the bytes, if they are young enough; `stale`: the servers do not answer."""
+        with self._lock:
+            self._sweep()
+            found = self._materials.get(uid)
+            if found is None:
+                return None
+            limit_s = self._fresh_s + (self._stale_s if stale else 0.0)
+            return Secret(found.secret.view()) if self._clock() - found.read_at < limit_s else None
+
+    def wants_material(self, uid: str) -> bool:
+        """Tell whether the object's bytes were used lately, so that reading them along saves a message."""
+        with self._lock:
+            return uid in self._materials
+
+    def keep_material(self, uid: str, secret: Secret) -> None:
+        """Keep a copy of the bytes."""
+        with self._lock:
+            self._sweep()
+            self._wipe(uid)
+            if self._fresh_s > 0:
+                self._materials[uid] = _Material(Secret(secret.view()), self._clock())
+
+    def drop(self, uid: str) -> None:
+        """Forget one object and wipe its bytes."""
+        with self._lock:
+            self._entries.pop(uid, None)
+            self._wipe(uid)
+
+    def drop_material(self, uid: str) -> None:
+        with self._lock:
+            self._wipe(uid)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
+            for uid in list(self._materials):
+                self._wipe(uid)
+
+    def _sweep(self) -> None:
+        """Wipe what nothing may use any more; oldest first, as they were put in."""
+        limit_s = self._fresh_s + self._stale_s
+        now = self._clock()
+        for uid in [uid for uid, found in self._materials.items() if now - found.read_at >= limit_s]:
+            self._wipe(uid)
+
+    def _wipe(self, uid: str) -> None:
+        if found := self._materials.pop(uid, None):
+            found.secret.wipe()

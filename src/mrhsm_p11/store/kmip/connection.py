@@ -1,0 +1,123 @@
+"""A token's servers: made from its settings, connected at the first message, their failures in PKCS #11's words."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mrhsm_p11.errors import DeviceError, MrhsmError, ObjectHandleInvalid
+from mrhsm_p11.kmip.client import Client
+from mrhsm_p11.kmip.errors import KMIPError
+from mrhsm_p11.kmip.pool import Pool
+from mrhsm_p11.kmip.transport import Endpoint, Identity
+from mrhsm_p11.kmip.vocabulary import VERSIONS, Version
+from mrhsm_p11.mapping.results import translated
+from mrhsm_p11.store.base import ObjectGone
+from mrhsm_p11.store.kmip import addresses
+
+if TYPE_CHECKING:
+    from mrhsm_p11.config import Config
+    from mrhsm_p11.tokendir.settings import Connection
+
+
+class NotConfigured(MrhsmError, DeviceError):
+    """The token's settings lack what a connection needs."""
+
+
+def endpoints_of(connection: Connection) -> tuple[Endpoint, ...]:
+    """Return where the servers are. One server name counts for all addresses, several go with theirs."""
+    names = connection.server_names
+    if len(names) > 1 and len(names) != len(connection.addresses):
+        raise NotConfigured(
+            f"{len(names)} server names for {len(connection.addresses)} addresses: give one for all, or one for each"
+        )
+    found = []
+    for place, text in enumerate(connection.addresses):
+        address = addresses.parse(text, connection.port)
+        name = names[place % len(names)] if names else None
+        found.append(Endpoint(address.host, address.port, name))
+    return tuple(found)
+
+
+def version_of(connection: Connection) -> Version:
+    """Return the KMIP version to speak. Raises NotConfigured for one that is none."""
+    for version in VERSIONS:
+        if connection.kmip_version == f"{version[0]}.{version[1]}":
+            return version
+    known = ", ".join(f"{major}.{minor}" for major, minor in VERSIONS)
+    raise NotConfigured(f"KMIP version {connection.kmip_version!r} is not one of {known}")
+
+
+def identity_of(connection: Connection) -> Identity:
+    """Return whom to trust and who we are. Raises NotConfigured, naming the option that is missing."""
+    missing = [
+        option
+        for option, value in (
+            ("-ip", connection.addresses),
+            ("-cacert", connection.ca_certificate),
+            ("-clientcert", connection.client_certificate),
+            ("-clientkey", connection.client_key),
+        )
+        if not value
+    ]
+    if missing:
+        raise NotConfigured(f"the KMIP connection is not configured: run mrhsm set with {', '.join(missing)}")
+    return Identity(connection.ca_certificate, connection.client_certificate, connection.client_key)
+
+
+def make_pool(connection: Connection, config: Config, version: Version | None = None) -> Pool:
+    """Return the pool of a token's servers, in the configured version or another; nothing connects yet."""
+    return Pool(
+        endpoints_of(connection),
+        identity_of(connection),
+        version or version_of(connection),
+        size=config.pool_size,
+        idle_s=config.idle_s,
+        connect_s=config.connect_s,
+        response_limit=config.response_limit,
+    )
+
+
+class Servers:
+    """The client of a token, made when it is first needed: settings may be incomplete until then."""
+
+    def __init__(self, connection: Connection, config: Config) -> None:
+        self._connection = connection
+        self._config = config
+        self._pool: Pool | None = None
+        self._making = threading.Lock()
+
+    @property
+    def client(self) -> Client:
+        with self._making:
+            if self._pool is None:
+                self._pool = make_pool(self._connection, self._config)
+            return Client(self._pool)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return endpoints_of(self._connection)
+
+    def each(self) -> list[Client]:
+        """Return a client for each server alone."""
+        return [self.client.at(endpoint) for endpoint in self.endpoints]
+
+    def close(self) -> None:
+        with self._making:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """Raise what a KMIP failure means in PKCS #11 instead of it."""
+    try:
+        yield
+    except KMIPError as error:
+        meaning = translated(error)
+        if isinstance(meaning, ObjectHandleInvalid):
+            raise ObjectGone(str(error)) from error
+        raise meaning from error
