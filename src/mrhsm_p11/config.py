@@ -93,7 +93,7 @@ def load(environ: Mapping[str, str] | None = None, *, privileged: bool | None = 
 
 def _privileged() -> bool:
     """Tell whether the kernel marked this process AT_SECURE (setuid, setgid, file capabilities)."""
-    vector = memoryview(Path("/proc/self/auxv").read_bytes()).cast("N")
+    vector = memoryview(Path("/proc/self/auxv").read_bytes()).cast("L")
     return dict(zip(vector[::2], vector[1::2], strict=True)).get(_AT_SECURE, 0) != 0
 
 
