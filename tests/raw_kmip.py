@@ -94,11 +94,18 @@ def every(items: Value, tag: str) -> list[Value]:
 
 
 def message(operation: enum.Enum, payload: list[Pair], version: str = "1.4") -> bytes:
+    return batch((operation, payload), version=version)
+
+
+def batch(*items: tuple[enum.Enum, list[Pair]], version: str = "1.4") -> bytes:
     major, minor = map(int, version.split("."))
     spoken: list[Pair] = [("PROTOCOL_VERSION_MAJOR", major), ("PROTOCOL_VERSION_MINOR", minor)]
-    header: list[Pair] = [("PROTOCOL_VERSION", spoken), ("BATCH_COUNT", 1)]
-    item: list[Pair] = [("OPERATION", operation), ("REQUEST_PAYLOAD", payload)]
-    return encode("REQUEST_MESSAGE", [("REQUEST_HEADER", header), ("BATCH_ITEM", item)])
+    header: list[Pair] = [("PROTOCOL_VERSION", spoken), ("BATCH_COUNT", len(items))]
+    message: list[Pair] = [("REQUEST_HEADER", header)]
+    for number, (operation, payload) in enumerate(items):
+        named: list[Pair] = [("UNIQUE_BATCH_ITEM_ID", bytes([number]))] if len(items) > 1 else []
+        message.append(("BATCH_ITEM", [("OPERATION", operation), *named, ("REQUEST_PAYLOAD", payload)]))
+    return encode("REQUEST_MESSAGE", message)
 
 
 def attribute(name: str, value: Value, index: int | None = None) -> Pair:
@@ -111,6 +118,17 @@ def attribute(name: str, value: Value, index: int | None = None) -> Pair:
 def name(text: str, index: int | None = None) -> Pair:
     kind = enums.NameType.UNINTERPRETED_TEXT_STRING
     return attribute("Name", [("NAME_VALUE", text), ("NAME_TYPE", kind)], index)
+
+
+def aes_256(*attributes: Pair) -> list[Pair]:
+    """The payload of a Create."""
+    template = [
+        attribute("Cryptographic Algorithm", enums.CryptographicAlgorithm.AES),
+        attribute("Cryptographic Length", 256),
+        attribute("Cryptographic Usage Mask", 12),
+        *attributes,
+    ]
+    return [("OBJECT_TYPE", enums.ObjectType.SYMMETRIC_KEY), ("TEMPLATE_ATTRIBUTE", template)]
 
 
 class Connection:
@@ -157,14 +175,7 @@ class Connection:
 
     def create(self, *attributes: Pair, version: str = "1.4") -> str:
         """Create an AES-256 key."""
-        template = [
-            attribute("Cryptographic Algorithm", enums.CryptographicAlgorithm.AES),
-            attribute("Cryptographic Length", 256),
-            attribute("Cryptographic Usage Mask", 12),
-            *attributes,
-        ]
-        kind = ("OBJECT_TYPE", enums.ObjectType.SYMMETRIC_KEY)
-        answer = self.call(Operation.CREATE, kind, ("TEMPLATE_ATTRIBUTE", template), version=version)
+        answer = self.call(Operation.CREATE, *aes_256(*attributes), version=version)
         return str(get(answer, "UNIQUE_IDENTIFIER"))
 
     def act(self, operation: enum.Enum, uid: str, *payload: Pair) -> Value:

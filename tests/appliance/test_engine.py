@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from fix_appliance import Appliance
 from kmip.core.enums import LinkType, ObjectType, Operation, QueryFunction, ResultReason, RevocationReasonCode, State
-from raw_kmip import Connection, Date, Interval, Pair, Refused, attribute, every, get, name
+from raw_kmip import Connection, Date, Interval, Pair, Refused, aes_256, attribute, batch, decode, every, get, name
 
 MakeAppliance = Callable[..., Appliance]
 PAST, FUTURE = Date(1), Date(int(time.time()) + 1000)
@@ -18,6 +20,11 @@ BLOB: Pair = attribute(
     "Application Specific Information",
     [("APPLICATION_NAMESPACE", "test"), ("APPLICATION_DATA", "{}")],
 )
+
+
+def stored_values(server: Appliance) -> list[bytes]:
+    with contextlib.closing(sqlite3.connect(server.store)) as store:
+        return [value for (value,) in store.execute("SELECT value FROM managed_objects")]
 
 
 @pytest.fixture
@@ -55,6 +62,13 @@ def test_no_request_works_on_what_another_made(client: Connection) -> None:
     with pytest.raises(Refused) as refused:
         client.call(Operation.GET)
     assert refused.value.reason is ResultReason.ITEM_NOT_FOUND
+
+
+def test_a_batch_may_leave_out_the_identifier(client: Connection) -> None:
+    answer = decode(client.exchange(batch((Operation.CREATE, aes_256()), (Operation.GET, []))))
+    made, read = every(get(answer, "RESPONSE_MESSAGE"), "BATCH_ITEM")
+    uid = get(made, "RESPONSE_PAYLOAD", "UNIQUE_IDENTIFIER")
+    assert get(read, "RESPONSE_PAYLOAD", "UNIQUE_IDENTIFIER") == uid
 
 
 class TestRekey:
@@ -248,9 +262,11 @@ class TestDestroy:
         assert refused.value.reason is ResultReason.PERMISSION_DENIED
 
     def test_may_keep_attributes(self, make_appliance: MakeAppliance) -> None:
-        with Connection(make_appliance(keep_destroyed=True)) as client:
+        server = make_appliance(keep_destroyed=True)
+        with Connection(server) as client:
             uid = client.create(name("gone"))
             client.act(Operation.DESTROY, uid)
+            assert stored_values(server) == [b""]
             assert client.locate(name("gone")) == [uid]
             assert client.state(uid) is State.DESTROYED
             assert "Destroy Date" in client.attributes(uid)

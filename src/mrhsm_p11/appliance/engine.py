@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from kmip.core import enums, exceptions, policy
+from kmip.core import attributes, enums, exceptions, policy
 from kmip.core.messages import payloads
 from kmip.pie import objects, sqltypes
 from kmip.services.server import engine
@@ -85,9 +85,10 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
         return kept.identifier(managed)
 
     def _get_object_with_access_controls(self, uid: str | None, operation: Any) -> Any:
+        uid = uid or self._id_placeholder or ""
         found = (
             self._data_session.query(kept.KeptAttribute.object_uid)
-            .filter_by(name=kept.IDENTIFIER, value=kept.text(uid or ""))
+            .filter_by(name=kept.IDENTIFIER, value=kept.text(uid))
             .one_or_none()
         )
         if found is None:
@@ -111,10 +112,10 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
             self._permit_attribute(attribute.attribute_name.value)
         return super()._process_template_attribute(template_attribute)
 
-    def _set_attributes_on_managed_object(self, managed: Any, attributes: Any) -> None:
+    def _set_attributes_on_managed_object(self, managed: Any, given: Any) -> None:
         if not kept.instances(managed, kept.IDENTIFIER):
             kept.add(managed, kept.IDENTIFIER, kept.text(str(uuid.uuid4())))
-        super()._set_attributes_on_managed_object(managed, attributes)
+        super()._set_attributes_on_managed_object(managed, given)
 
     def _set_attribute_on_managed_object(self, managed: Any, attribute: tuple[str, Any]) -> None:
         name, value = attribute
@@ -165,7 +166,7 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
         self._set_attributes_on_managed_object(managed, {name: [value] if multivalued else value})
         self._data_session.commit()
         added = self._get_attributes_from_managed_object(managed, [name])[-1]
-        return codec.AddAttributeResponse(unique_identifier=payload.unique_identifier, attribute=added)
+        return codec.AddAttributeResponse(unique_identifier=kept.identifier(managed), attribute=added)
 
     def _process_modify_attribute(self, payload: Any) -> Any:
         if payload.attribute is None or not self._keeps(payload.attribute.attribute_name.value):
@@ -181,7 +182,7 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
         kept.replace(managed, name, *values)
         self._data_session.commit()
         return payloads.ModifyAttributeResponsePayload(
-            unique_identifier=payload.unique_identifier, attribute=payload.attribute
+            unique_identifier=kept.identifier(managed), attribute=payload.attribute
         )
 
     def _process_delete_attribute(self, payload: Any) -> Any:
@@ -197,7 +198,7 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
         kept.replace(managed, name, *values)
         self._data_session.commit()
         return payloads.DeleteAttributeResponsePayload(
-            unique_identifier=payload.unique_identifier, attribute=before[position]
+            unique_identifier=kept.identifier(managed), attribute=before[position]
         )
 
     # Life cycle
@@ -218,8 +219,9 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
         return response
 
     def _process_destroy(self, payload: Any) -> Any:
-        uid = payload.unique_identifier.value if payload.unique_identifier else self._id_placeholder
+        uid = payload.unique_identifier.value if payload.unique_identifier else None
         managed = self._get_object_with_access_controls(uid, Operation.DESTROY)
+        gone = attributes.UniqueIdentifier(kept.identifier(managed))
         state = getattr(managed, "state", None)
         if state is State.ACTIVE:
             raise exceptions.PermissionDenied("Object is active and cannot be destroyed.")
@@ -230,7 +232,7 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
         else:
             self._data_session.delete(managed)
         self._data_session.commit()
-        return payloads.DestroyResponsePayload(unique_identifier=payload.unique_identifier)
+        return payloads.DestroyResponsePayload(unique_identifier=gone)
 
     def _process_get(self, payload: Any) -> Any:
         managed = self._get_object_with_access_controls(payload.unique_identifier, Operation.GET)
