@@ -26,7 +26,9 @@ def test_every_enumeration_is_there_with_pykmips_values() -> None:
     for name, kind in vars(enums).items():
         if isinstance(kind, enum.EnumMeta) and name != "ItemType":
             ours = getattr(vocabulary, name)
-            assert {m.name: m.value for m in ours} == {m.name: m.value for m in kind}
+            assert {name: m.value for name, m in ours.__members__.items()} == {
+                name: m.value for name, m in kind.__members__.items()
+            }
 
 
 def test_item_types_are_pykmips() -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mrhsm_p11 import hostcalls
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.kmip import faults
-from mrhsm_p11.kmip.errors import TLSRefused
+from mrhsm_p11.kmip.errors import AuthenticationRefused, KMIPError, TLSRefused, Unreachable
 from mrhsm_p11.secret import Secret
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _RESPONSE_MESSAGE = b"\x42\x00\x7b\x01"
 _KEEPALIVE_IDLE_S = 60
+_EXPLANATION_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,22 @@ class Transport:
         except BaseException:
             secured.close()
             raise
-        return Connection(endpoint, secured, self._response_limit)
+        return Connection(endpoint, secured, self._response_limit, self)
+
+    def why_refused(self, endpoint: Endpoint, deadline: Deadline) -> KMIPError | None:
+        """Ask a server that hung up on a first request for its reason, which it gives to who sends nothing.
+
+        In TLS 1.3 it tells that it refuses our certificate when we have already sent, and the bytes it did not read
+        turn its words into a reset.
+        """
+        try:
+            connection = self.connect(endpoint, deadline)
+        except KMIPError as error:
+            return error if isinstance(error, AuthenticationRefused) else None
+        try:
+            return connection.overhear(_earlier(deadline, _EXPLANATION_S))
+        finally:
+            connection.close()
 
 
 def _earlier(deadline: Deadline, seconds: float) -> Deadline:
@@ -249,26 +265,40 @@ def _establish(plain: socket.socket, address: object, deadline: Deadline) -> Non
 class Connection:
     """A TLS connection. After any exception it must be closed: a late reply would pass for the next one."""
 
-    def __init__(self, endpoint: Endpoint, secured: ssl.SSLSocket, response_limit: int) -> None:
+    def __init__(self, endpoint: Endpoint, secured: ssl.SSLSocket, response_limit: int, opener: Transport) -> None:
         self.endpoint = endpoint
-        self.exchanges = 0
         self.used_at = time.monotonic()
-        self.pid = os.getpid()
         self._secured = secured
         self._response_limit = response_limit
+        self._opener = opener
+        self._heard = False  # the server has answered once: it accepts us
 
     def exchange(self, request: bytes | bytearray, deadline: Deadline) -> bytearray:
         """Send a message and return the reply, whole; the caller may wipe it."""
-        server, first = str(self.endpoint), self.exchanges == 0
-        with hostcalls.around_io():
-            try:
+        try:
+            with hostcalls.around_io():
                 self._send(request, deadline)
                 reply = self._receive(deadline)
-            except OSError as error:
-                raise faults.exchanging(error, server, first=first) from None
-        self.exchanges += 1
-        self.used_at = time.monotonic()
-        return reply
+        except OSError as error:
+            failure = faults.exchanging(error, str(self.endpoint), first=not self._heard)
+        except Unreachable as error:
+            failure = error
+        else:
+            self.used_at = time.monotonic()
+            return reply
+        if isinstance(failure, Unreachable) and not self._heard:
+            failure = self._opener.why_refused(self.endpoint, deadline) or failure
+        raise failure from None
+
+    def overhear(self, deadline: Deadline) -> KMIPError | None:
+        """Return what the server says against us unasked, if anything."""
+        try:
+            with hostcalls.around_io():
+                _finish(self._secured, lambda: self._secured.recv(1), deadline)
+        except OSError as error:
+            said = faults.exchanging(error, str(self.endpoint), first=True)
+            return said if isinstance(said, AuthenticationRefused) else None
+        return None
 
     def _send(self, request: bytes | bytearray, deadline: Deadline) -> None:
         with memoryview(request) as view:
@@ -296,7 +326,8 @@ class Connection:
                 with view[got:] as rest:
                     count = _finish(self._secured, lambda rest=rest: self._secured.recv_into(rest), deadline)  # type: ignore[misc]
                 if count == 0:
-                    raise faults.lost(str(self.endpoint), first=self.exchanges == 0, received=got)
+                    raise faults.lost(str(self.endpoint), first=not self._heard, received=got)
+                self._heard = True
                 got += count
 
     def stale(self) -> bool:
