@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mrhsm_p11.constants import CKA, CKC, CKO
 from mrhsm_p11.crypto import der, material
@@ -41,6 +43,9 @@ def certificate(key: CertificateIssuerPrivateKeyTypes, serial: int = 0x80FF, unt
         .sign(key, algorithm)
         .public_bytes(Encoding.DER)
     )
+
+
+DAMAGED = certificate(KEYS[1])
 
 
 def template(value: bytes) -> dict[int, Value]:
@@ -126,3 +131,16 @@ def test_every_truncation_is_refused() -> None:
     ):
         with pytest.raises(AttributeValueInvalid):
             material.normalise(CKO.CERTIFICATE, CKC.X_509, malformed)
+
+
+@settings(deadline=None)
+@given(at=st.integers(0, 10_000), byte=st.integers(0, 255), cut=st.integers(0, 3))
+def test_a_damaged_certificate_is_refused_or_read(at: int, byte: int, cut: int) -> None:
+    damaged = bytearray(DAMAGED)
+    at %= len(damaged)
+    damaged[at : at + cut] = bytes((byte,))
+    try:
+        made = material.normalise(CKO.CERTIFICATE, CKC.X_509, bytes(damaged))
+    except AttributeValueInvalid:
+        return
+    assert material.derived(CKO.CERTIFICATE, CKC.X_509, made)[CKA.VALUE] == bytes(damaged)

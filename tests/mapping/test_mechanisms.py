@@ -45,7 +45,7 @@ def test_each_use_has_a_family_that_does_it(row: MechanismRow) -> None:
     used = [flag for flag in USES if row.flags & flag]
     assert used
     assert all(row.family in USES[flag] for flag in used)
-    known = sum(USES) | CKF.EC_F_P | CKF.EC_NAMEDCURVE | CKF.EC_OID | CKF.EC_UNCOMPRESS
+    known = sum(USES) | CKF.EC_F_P | CKF.EC_OID | CKF.EC_CURVENAME | CKF.EC_UNCOMPRESS
     assert not row.flags & ~known
 
 

@@ -71,11 +71,7 @@ class RSASigner(Signer):
         self._scheme.message.update(data)
 
     def finish(self) -> bytes:
-        value = self._scheme.finish()
-        try:
-            return self._key.sign(value, self._scheme.padding, self._scheme.hash)
-        except ValueError:
-            raise DataLenRange("the key is too short for this hash and padding") from None
+        return self._key.sign(self._scheme.finish(), self._scheme.padding, self._scheme.hash)
 
 
 class RSAVerifier(Verifier):

@@ -47,7 +47,7 @@ class MechanismRow:
 _CRYPT = CKF.ENCRYPT | CKF.DECRYPT
 _WRAP = CKF.WRAP | CKF.UNWRAP
 _SIGN = CKF.SIGN | CKF.VERIFY
-_EC = CKF.EC_F_P | CKF.EC_NAMEDCURVE | CKF.EC_OID | CKF.EC_UNCOMPRESS
+_EC = CKF.EC_F_P | CKF.EC_OID | CKF.EC_CURVENAME | CKF.EC_UNCOMPRESS
 
 # hashlib's name, digest, HMAC, HMAC of chosen length, key type of that HMAC alone
 _DIGESTS = (
