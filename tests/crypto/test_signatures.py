@@ -117,9 +117,9 @@ def test_mask_and_salt_are_the_parameters(rsa_pair: Pair) -> None:
 
 def test_how_much_rsa_signs_unhashed(rsa_pair: Pair) -> None:
     row = ROWS[CKM.RSA_PKCS]
-    for n in (0, 1, 36, 245):
+    for n in (1, 36, 245):
         verify(row, None, rsa_pair, bytes(n), sign(row, None, rsa_pair, bytes(n)))
-    for n in (246, 256, 1000):
+    for n in (0, 246, 256, 1000):
         with pytest.raises(DataLenRange):
             sign(row, None, rsa_pair, bytes(n))
         with pytest.raises(DataLenRange):

@@ -83,12 +83,17 @@ def test_one_part_of_every_length(row: MechanismRow) -> None:
 
 
 @ciphers
-def test_a_key_wiped_between_parts_changes_nothing(row: MechanismRow) -> None:
+@pytest.mark.parametrize("encrypt", [True, False])
+def test_operation_and_caller_own_their_keys(row: MechanismRow, encrypt: bool) -> None:
     plain = plaintext(row, 48)
-    key = Secret(KEY.view())
-    operation = engine.cipher(row, PARAMETERS.get(row.type), key, encrypt=True)
+    sealed = engine.cipher(row, PARAMETERS.get(row.type), Secret(bytes(range(32))), encrypt=True).finish(plain)
+    data, expected = (plain, sealed) if encrypt else (sealed, plain)
+    key = Secret(bytes(range(32)))
+    assert engine.cipher(row, PARAMETERS.get(row.type), key, encrypt=encrypt).finish(data) == expected
+    assert key == Secret(bytes(range(32)))
+    operation = engine.cipher(row, PARAMETERS.get(row.type), key, encrypt=encrypt)
     key.wipe()
-    assert operation.finish(plain) == start(row, encrypt=True).finish(plain)
+    assert operation.finish(data) == expected
 
 
 def test_no_plaintext_leaves_gcm_before_its_tag() -> None:

@@ -46,7 +46,8 @@ class Scheme:
         else:
             checks.no_parameter(parameter)
             self.padding = PKCS1v15()
-            self.sizes = range(self.size - PKCS1_OVERHEAD + 1)
+            # not nothing: cryptography 47 signs that and cannot verify it
+            self.sizes = range(1, self.size - PKCS1_OVERHEAD + 1)
         self.hash = Prehashed(algorithm(name)) if name else NoDigestInfo()
 
     def finish(self) -> bytes:
@@ -100,7 +101,6 @@ class RSAVerifier(Verifier):
     def _verified(self, signature: bytes, value: bytes) -> bool:
         scheme = self._scheme
         if isinstance(scheme.hash, NoDigestInfo):
-            # verify() refuses an empty value, which sign() takes
             return self._key.recover_data_from_signature(signature, scheme.padding, None) == value
         self._key.verify(signature, value, scheme.padding, scheme.hash)
         return True
