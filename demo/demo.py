@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -122,7 +123,7 @@ def with_appliance(folder: Path) -> Node:
         node.stage.say("Make the token (the new SO PIN is typed twice)")
         node.stage.run("mrhsm", "init", "-label", node.label, typed=[SO_PIN, SO_PIN])
         node.stage.say("Tell it where the appliance is and who we are")
-        where = ("-ip", host, "-port", port, "-kmipversion", "1.4")
+        where = ("-ip", host, "-port", port)
         who = ("-cacert", f"{certs}/ca.pem", "-clientcert", f"{certs}/client.pem", "-clientkey", f"{certs}/client.key")
         node.stage.run("mrhsm", "set", *where, *who, typed=[SO_PIN])
         node.show("-config", rf"{re.escape(host)} Active")
@@ -160,11 +161,12 @@ def summary(nodes: list[Node], seconds: float) -> bool:
 
 def main() -> int:
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, so that what was started is ended
     try:
         with tempfile.TemporaryDirectory(prefix="mrhsm-demo-") as scratch:
             nodes = [with_appliance(Path(scratch)), with_files(Path(scratch))]
-    except (Failed, OSError) as problem:
-        print(f"\nThe demonstration failed: {problem}", file=sys.stderr)
+    except (Failed, OSError, KeyboardInterrupt) as problem:
+        print(f"\nThe demonstration failed: {problem or 'interrupted'}", file=sys.stderr)
         return 1
     return 0 if summary(nodes, time.monotonic() - began) else 1
 

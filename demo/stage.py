@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -33,10 +34,11 @@ class Stage:
     def run(self, *command: str, typed: Sequence[str] = ()) -> str:
         """Run a command on a terminal of its own, answer its prompts in turn, return its output. Raises Failed."""
         print(f"$ {shlex.join(command)}", flush=True)
+        program = _program(command[0])
         ours, theirs = pty.openpty()
         try:
             process = subprocess.Popen(  # noqa: S603  (what the demonstration says)
-                [_program(command[0]), *command[1:]],
+                [program, *command[1:]],
                 stdin=theirs,
                 stdout=theirs,
                 stderr=theirs,
@@ -77,6 +79,8 @@ def _converse(terminal: int, answers: list[str]) -> str:
 
 
 def _program(name: str) -> str:
-    """Prefer the programs of this Python's environment."""
-    own = Path(sys.executable).with_name(name)
-    return str(own) if own.exists() else name
+    """Prefer the programs of this Python's environment. Raises Failed."""
+    program = shutil.which(Path(sys.executable).parent / name) or shutil.which(name) or shutil.which(HERE.parent / name)
+    if program is None:
+        raise Failed(f"{name} is not installed: make setup installs what the demonstration needs")
+    return program

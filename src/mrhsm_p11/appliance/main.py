@@ -82,7 +82,10 @@ def run(options: Options) -> int:
     """Serve until SIGTERM, SIGINT or, where asked, the end of standard input."""
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before there are threads, which inherit it
-    with tempfile.TemporaryDirectory(prefix="mrhsm-appliance-") as scratch:
+    with contextlib.ExitStack() as stack:
+        scratch = ""
+        if options.certs is None or options.store is None:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="mrhsm-appliance-"))
         certs = (options.certs or Path(scratch, "certs")).absolute()
         store = (options.store or Path(scratch, "store.sqlite")).absolute()
         listener = _listener(options, certs, store)
