@@ -30,15 +30,15 @@ KEYS: list[CertificateIssuerPrivateKeyTypes] = [
 ]
 
 
-def certificate(key: CertificateIssuerPrivateKeyTypes, serial: int = 0x80FF, until: int = 2049) -> bytes:
+def certificate(key: CertificateIssuerPrivateKeyTypes, since: int = 1999, until: int = 2049) -> bytes:
     algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return (
         x509.CertificateBuilder()
         .subject_name(SUBJECT)
         .issuer_name(ISSUER)
-        .serial_number(serial)
+        .serial_number(0x80FF)
         .public_key(key.public_key())
-        .not_valid_before(datetime.datetime(1999, 12, 31))
+        .not_valid_before(datetime.datetime(since, 12, 31))
         .not_valid_after(datetime.datetime(until, 1, 2))
         .sign(key, algorithm)
         .public_bytes(Encoding.DER)
@@ -77,9 +77,21 @@ def test_derived_attributes(key: CertificateIssuerPrivateKeyTypes) -> None:
     assert material.public_derived(CKO.CERTIFICATE, None, made) == derived
 
 
-def test_dates_after_2049() -> None:
-    derived = material.derived(CKO.CERTIFICATE, CKC.X_509, Secret(certificate(KEYS[1], until=2050)))
+def test_dates_around_the_turn_of_utc_times_century() -> None:
+    derived = material.derived(CKO.CERTIFICATE, CKC.X_509, Secret(certificate(KEYS[1], since=1950, until=2050)))
+    assert derived[CKA.START_DATE] == b"19501231"
     assert derived[CKA.END_DATE] == b"20500102"
+
+
+@pytest.mark.parametrize("field", ["issuer", "subject", "public key"])
+def test_a_field_that_is_no_sequence(field: str) -> None:
+    name, other = der.encode(der.SEQUENCE), der.NULL
+    time = der.encode(0x17, b"260101000000Z")
+    fields = [other if field == each else name for each in ("issuer", "subject", "public key")]
+    validity = der.encode(der.SEQUENCE, time, time)
+    signed = der.encode(der.SEQUENCE, der.integer(b"\1"), name, fields[0], validity, fields[1], fields[2])
+    with pytest.raises(AttributeValueInvalid):
+        material.normalise(CKO.CERTIFICATE, CKC.X_509, der.encode(der.SEQUENCE, signed, name, der.bit_string(b"")))
 
 
 def test_a_template_that_repeats_the_certificate() -> None:

@@ -123,6 +123,8 @@ def test_samples_of_the_standards_tables() -> None:
     }  # fmt: skip
     assert names(ec_public, "required_on_generate") == {CKA.name(CKA.EC_PARAMS)}
     assert names(aes, "only_to_true") == {"SENSITIVE", "WRAP_WITH_TRUSTED"}
+    assert names(rsa_private, "only_to_true") == {"SENSITIVE", "WRAP_WITH_TRUSTED"}
+    assert names(rsa_private, "only_to_false") == {"EXTRACTABLE", "COPYABLE"}
     assert names(aes, "only_to_false") == {"EXTRACTABLE", "COPYABLE"}
     assert names(aes, "so_only_true") == {"TRUSTED"}
     assert names(aes, "copy_settable") - names(aes, "settable") == {"TOKEN", "PRIVATE", "MODIFIABLE", "DESTROYABLE"}
