@@ -73,7 +73,7 @@ def _converse(terminal: int, answers: list[str]) -> str:
         sys.stdout.write(text)
         sys.stdout.flush()
         output += text
-        if answers and re.search(r"PIN.*: $", output):
+        if answers and re.search(r"PIN.*: \Z", output):
             os.write(terminal, answers.pop(0).encode() + b"\r")
     raise Failed(f"no answer within {LIMIT_S:.0f} seconds")
 
