@@ -57,18 +57,6 @@ class Server(ABC):
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def ca(self) -> Path:
-        return self.ca_file
-
-    @property
-    def client_cert(self) -> Path:
-        return self.client_cert_file
-
-    @property
-    def client_key(self) -> Path:
-        return self.client_key_file
-
     def connection(self, *, client: str = "client", kmip_version: str = "1.4", host: str = "127.0.0.1") -> Connection:
         """Return the settings of a token that uses this server."""
         return Connection(

@@ -9,8 +9,20 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from fix_appliance import Appliance
-from kmip.core.enums import LinkType, ObjectType, Operation, QueryFunction, ResultReason, RevocationReasonCode, State
+from kmip.core.enums import (
+    CryptographicAlgorithm,
+    KeyFormatType,
+    LinkType,
+    ObjectType,
+    Operation,
+    QueryFunction,
+    ResultReason,
+    RevocationReasonCode,
+    State,
+)
 from raw_kmip import Connection, Date, Interval, Pair, Refused, aes_256, attribute, batch, decode, every, get, name
 
 MakeAppliance = Callable[..., Appliance]
@@ -69,6 +81,29 @@ def test_a_batch_may_leave_out_the_identifier(client: Connection) -> None:
     made, read = every(get(answer, "RESPONSE_MESSAGE"), "BATCH_ITEM")
     uid = get(made, "RESPONSE_PAYLOAD", "UNIQUE_IDENTIFIER")
     assert get(read, "RESPONSE_PAYLOAD", "UNIQUE_IDENTIFIER") == uid
+
+
+@pytest.mark.parametrize("half", ["PRIVATE_KEY", "PUBLIC_KEY"])
+def test_keeps_elliptic_curve_keys(client: Connection, half: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    if half == "PRIVATE_KEY":
+        form, plain = KeyFormatType.PKCS_8, serialization.NoEncryption()
+        value = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, plain)
+    else:
+        form, shape = KeyFormatType.X_509, serialization.PublicFormat.SubjectPublicKeyInfo
+        value = key.public_key().public_bytes(serialization.Encoding.DER, shape)
+    block = [
+        ("KEY_FORMAT_TYPE", form),
+        ("KEY_VALUE", [("KEY_MATERIAL", value)]),
+        ("CRYPTOGRAPHIC_ALGORITHM", CryptographicAlgorithm.EC),
+        ("CRYPTOGRAPHIC_LENGTH", 256),
+    ]
+    template = ("TEMPLATE_ATTRIBUTE", [attribute("Cryptographic Usage Mask", 1)])
+    asked = [("OBJECT_TYPE", ObjectType[half]), template, (half, [("KEY_BLOCK", block)])]
+    uid = str(get(client.call(Operation.REGISTER, *asked), "UNIQUE_IDENTIFIER"))
+    answer = client.act(Operation.GET, uid)
+    assert get(answer, half, "KEY_BLOCK", "KEY_VALUE", "KEY_MATERIAL") == value
+    assert get(answer, half, "KEY_BLOCK", "KEY_FORMAT_TYPE") == form.value
 
 
 class TestRekey:
