@@ -93,7 +93,7 @@ def test_a_pin_that_is_not_kept_is_nowhere(make_token: Callable[..., TokenOnDisk
     token.open_so().set_user_pin(UserPin(Secret(USER_PIN), keep=True))
     assert token.open_unattended()
     token.open_so().set_user_pin(UserPin(Secret(b"other")))
-    assert os.listdir(token.folder) == [attempts.file_name(token.serial).split("/")[1]]
+    assert token.directory.names(token.serial) == [attempts.file_name(token.serial).split("/")[1]]
 
 
 def test_without_a_user_pin_nobody_is_user(make_token: Callable[..., TokenOnDisk]) -> None:

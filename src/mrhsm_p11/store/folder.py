@@ -42,7 +42,7 @@ class ObjectFolder:
     def all(self) -> Iterator[tuple[str, StoredObject]]:
         """Return every object there is at one moment."""
         found: dict[str, StoredObject] = {}
-        with self._directory.shared():
+        with self._directory.shared(self._folder):
             stamps = self._directory.stamps(self._folder)
             for name, stamp in stamps.items():
                 if name.endswith(OBJECT_SUFFIX):
@@ -111,8 +111,8 @@ class ObjectFolder:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """Be the only writer, after what a killed one left has been put in order."""
-        with self._directory.lock():
-            self._directory.make_folder(self._folder)
+        self._directory.make_folder(self._folder)
+        with self._directory.lock(folder=self._folder):
             self._settle()
             yield
 
@@ -139,7 +139,7 @@ class ObjectFolder:
             return self._directory.read(self._path(uid))
         except FileMissing:
             pass
-        with self._directory.shared():  # it may be in a pair file, or have left it just now
+        with self._directory.shared(self._folder):  # it may be in a pair file, or have left it just now
             for name in self._directory.names(self._folder):
                 if name == f"{uid}{OBJECT_SUFFIX}":
                     return self._directory.read(self._path(uid))

@@ -93,7 +93,7 @@ def _node() -> str:
 
 def _change(directory: TokenDirectory, serial: str, change: Callable[[NodeFacts], NodeFacts]) -> None:
     try:
-        with directory.lock():
+        with directory.lock(folder=serial):
             facts = change(read(directory, serial))
             directory.write(file_name(serial), codec.canonical(codec.to_json(facts)))
             _memory.pop((directory.path, serial), None)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
-import threading
-import time
 from collections.abc import Iterator
 
+from mrhsm_p11 import deadline
 from mrhsm_p11.tokendir import posix
 from mrhsm_p11.tokendir.faults import (
     DirectoryBusy,
@@ -21,6 +19,7 @@ from mrhsm_p11.tokendir.faults import (
     FileUnreadable,
     SaveFailed,
 )
+from mrhsm_p11.tokendir.locking import LOCK, FolderLock
 
 __all__ = [
     "DirectoryBusy",
@@ -33,22 +32,19 @@ __all__ = [
     "TokenDirectory",
 ]
 
-LOCK = ".lock"
 TEMPORARY_SUFFIX = ".new"
-LOCK_POLL_S = 0.02
 
 
 class TokenDirectory:
     """Files named `file` or `folder/file` below one directory, which is opened anew, not followed, for each call.
 
-    No descriptor is kept (hosts close descriptors they do not know), except the lock's while it is held. Any thread may
-    call; the lock is re-entrant for the thread that holds it.
+    No descriptor is kept (hosts close descriptors they do not know), except a lock's while it is held. Any thread may
+    call; a lock is re-entrant for the thread that holds it.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
         self.path = os.fspath(path)
-        self._thread_lock = threading.RLock()
-        self._lock_depth = 0
+        self._locks: dict[str, FolderLock] = {}
         self._swept: set[str] = set()
         if create:
             self._create()
@@ -104,7 +100,7 @@ class TokenDirectory:
 
     def write(self, name: str, content: bytes, mode: int = 0o600) -> None:
         """Replace or make a file, durably, whole or not at all. Raises SaveFailed, DirectoryUnsafe, DirectoryBusy."""
-        with self.lock(), self._folder(name) as (folder_fd, base):
+        with self.lock(folder=name.rpartition("/")[0]), self._folder(name) as (folder_fd, base):
             self._sweep(folder_fd, name.rpartition("/")[0])
             temporary = f".{base}.{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"
             try:
@@ -119,7 +115,7 @@ class TokenDirectory:
 
     def remove(self, name: str) -> bool:
         """Remove a file durably; False when there was none."""
-        with self.lock(), self._folder(name) as (folder_fd, base):
+        with self.lock(folder=name.rpartition("/")[0]), self._folder(name) as (folder_fd, base):
             try:
                 os.unlink(base, dir_fd=folder_fd)
                 os.fsync(folder_fd)
@@ -131,62 +127,39 @@ class TokenDirectory:
 
     def make_folder(self, name: str) -> None:
         """Make a folder (0700) at the top; one that is there already is left as it is."""
-        with self.lock():
-            root = self._open_root()
-            try:
-                posix.make_folder(root, name)
-            except OSError as error:
-                raise self._save_error(error, name) from None
-            finally:
-                os.close(root)
-
-    def remove_folder(self, name: str) -> None:
-        """Remove a folder of ours with the files in it; none there is success."""
-        for file in [*self.names(name)]:
-            self.remove(f"{name}/{file}")
-        with self.lock():
-            root = self._open_root()
-            try:
-                os.rmdir(name, dir_fd=root)
-                os.fsync(root)
-            except FileNotFoundError:
-                return
-            except OSError as error:
-                raise self._save_error(error, name) from None
-            finally:
-                os.close(root)
+        root = self._open_root()
+        try:
+            posix.make_folder(root, name)
+        except OSError as error:
+            raise self._save_error(error, name) from None
+        finally:
+            os.close(root)
 
     @contextlib.contextmanager
-    def lock(self, timeout_s: float = 10.0) -> Iterator[None]:
-        """Be the only writer, of all threads and processes, until the block ends. Raises DirectoryBusy."""
-        if not self._thread_lock.acquire(timeout=timeout_s):
-            raise self._busy()
+    def lock(self, timeout_s: float | None = None, *, folder: str = "") -> Iterator[None]:
+        """Be the only writer in a folder, of all threads and processes, until the block ends.
+
+        The lock of the directory itself does not keep others from its folders, and is taken before theirs. Waits until
+        the present call's deadline unless told otherwise. Raises DirectoryBusy.
+        """
+        held = self._acquire(folder, exclusive=True, timeout_s=timeout_s)
         try:
-            fd = self._lock_file(timeout_s) if self._lock_depth == 0 else -1
-            self._lock_depth += 1
-            try:
-                yield
-            finally:
-                self._lock_depth -= 1
-                if fd >= 0:
-                    os.close(fd)
+            yield
         finally:
-            self._thread_lock.release()
+            held.release()
 
     @contextlib.contextmanager
-    def shared(self, timeout_s: float = 10.0) -> Iterator[None]:
-        """Keep writers out until the block ends, so that several files are read as of one moment."""
-        if not self._thread_lock.acquire(timeout=timeout_s):
-            raise self._busy()
+    def shared(self, folder: str, *, timeout_s: float | None = None) -> Iterator[None]:
+        """Keep writers out of a folder until the block ends, so that several files are read as of one moment."""
         try:
-            fd = self._shared_file(timeout_s) if self._lock_depth == 0 else -1
-            try:
-                yield
-            finally:
-                if fd >= 0:
-                    os.close(fd)
+            held = self._acquire(folder, exclusive=False, timeout_s=timeout_s)
+        except FileMissing:
+            held = None  # no folder: nobody has written
+        try:
+            yield
         finally:
-            self._thread_lock.release()
+            if held is not None:
+                held.release()
 
     # ---- below: one open of the directory each
 
@@ -220,61 +193,36 @@ class TokenDirectory:
         folder, _, base = name.rpartition("/")
         if not base or "/" in folder or folder in (".", "..") or base == ".." or "\0" in name:
             raise ValueError(f"not a name in the token directory: {name!r}")
-        root = self._open_root()
-        if not folder:
-            try:
-                yield root, base
-            finally:
-                os.close(root)
-            return
-        try:
-            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
-        except OSError as error:
-            raise self._read_error(error, folder) from None
-        finally:
-            os.close(root)
+        fd = self._open_folder(folder)
         try:
             yield fd, base
         finally:
             os.close(fd)
 
-    def _lock_file(self, timeout_s: float) -> int:
+    def _open_folder(self, folder: str) -> int:
         root = self._open_root()
+        if not folder:
+            return root
         try:
-            try:
-                fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
-                posix.own(fd, root)
-            finally:
-                os.close(root)
+            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
         except OSError as error:
-            raise self._save_error(error, LOCK) from None
-        return self._flock(fd, fcntl.LOCK_EX, timeout_s)
-
-    def _shared_file(self, timeout_s: float) -> int:
-        """Lock against writers; -1 where nobody has ever written."""
-        root = self._open_root()
-        try:
-            fd = os.open(LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=root)
-        except FileNotFoundError:
-            return -1
-        except OSError as error:
-            raise self._read_error(error, LOCK) from None
+            raise self._read_error(error, folder) from None
         finally:
             os.close(root)
-        return self._flock(fd, fcntl.LOCK_SH, timeout_s)
 
-    def _flock(self, fd: int, kind: int, timeout_s: float) -> int:
-        until = time.monotonic() + timeout_s
-        while True:
-            try:
-                fcntl.flock(fd, kind | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    os.close(fd)
-                    raise self._busy() from None
-                time.sleep(LOCK_POLL_S)
-            else:
-                return fd
+    def _acquire(self, folder: str, *, exclusive: bool, timeout_s: float | None) -> FolderLock:
+        found = self._locks.setdefault(folder, FolderLock())
+        wait_s = deadline.current().remaining_s() if timeout_s is None else timeout_s
+        try:
+            found.acquire(lambda: self._open_folder(folder), exclusive=exclusive, timeout_s=wait_s)
+        except TimeoutError:
+            raise DirectoryBusy(
+                f"another process is changing {self.path}: wait until it is done, then run this again"
+            ) from None
+        except OSError as error:
+            name = f"{folder}/{LOCK}" if folder else LOCK
+            raise (self._save_error if exclusive else self._read_error)(error, name) from None
+        return found
 
     def _sweep(self, folder_fd: int, folder: str) -> None:
         """Remove what a killed writer left, once a folder; whoever holds the lock has no rival."""
@@ -296,9 +244,6 @@ class TokenDirectory:
 
     def _full(self, name: str) -> str:
         return f"{self.path}/{name}"
-
-    def _busy(self) -> DirectoryBusy:
-        return DirectoryBusy(f"another process is changing {self.path}: wait until it is done, then run this again")
 
     def _read_error(self, error: OSError, name: str) -> DirectoryError:
         if isinstance(error, FileNotFoundError):
