@@ -52,7 +52,7 @@ def compiled(folder: Path) -> Path:
     """Compile start.c; return the program."""
     (folder / "function_list.h").write_text(build_ffi.function_list_struct("CK_FUNCTION_LIST"))
     program = folder / "start"
-    command = [
+    command: list[str | Path] = [
         "cc",
         "-O2",
         "-Wall",

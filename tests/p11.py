@@ -25,7 +25,6 @@ import cffi
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 import build_ffi
-
 from mrhsm_p11.constants import CK, CKF, CKG, CKM, CKR, CKU
 
 Template = Mapping[int, Any]
