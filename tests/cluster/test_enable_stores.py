@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import pytest
+from fix_appliance import Server
 from fix_cluster import CLDB_BYTES, DARE_BYTES, Home
 
 from mrhsm_p11.cluster import blob, enabling, setup, stores
+from mrhsm_p11.cluster.adopt import Ambiguous
+from mrhsm_p11.cluster.enable import SETTLE_S
 from mrhsm_p11.cluster.enabling import Request, enable_cluster
 from mrhsm_p11.cluster.events import Event, Happened
 from mrhsm_p11.cluster.keys import CLDB, CORE, DARE, KEYS, ClusterKey
@@ -23,7 +26,14 @@ from mrhsm_p11.tokendir.files import TokenDirectory
 from mrhsm_p11.tokendir.settings import ClusterRecord, Connection, KeyRecord
 
 pytestmark = pytest.mark.usefixtures("quick_pins", "quick_disk")
-STORES = ("file", "kmip")
+# A name of a fixture, or options of an appliance; "file" is the store without a server.
+STORES: dict[str, object] = {
+    "file": None,
+    "appliance": "appliance",
+    "nine operations": {"nine": True},
+    "stock server": "stock_appliance",
+}
+VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4")
 
 
 @dataclass
@@ -62,7 +72,7 @@ class Node:
         assert isinstance(found, KeyRecord)
         return found
 
-    @contextmanager
+    @contextlib.contextmanager
     def keys(self) -> Iterator[ClusterKeyStore]:
         with stores.open_keys(self.home.login(), self.home.config) as keys:
             yield keys
@@ -92,21 +102,33 @@ class Node:
 Nodes = Callable[[], Node]
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture
 def nodes(request: pytest.FixtureRequest, home: Home, monkeypatch: pytest.MonkeyPatch) -> Nodes:
-    """Make nodes of one new cluster; those with a file store have nothing in common."""
+    """Make nodes of one new cluster on the store that `stores_of` names; file stores have nothing in common."""
     monkeypatch.setattr(enabling, "SETTLE_S", 0.0)
-    connection = request.getfixturevalue("appliance").connection() if request.param == "kmip" else None
+    named, version = getattr(request, "param", ("file", "1.4"))
+    server = STORES[named]
+    if isinstance(server, str):
+        server = request.getfixturevalue(server)
+    elif isinstance(server, dict):
+        server = request.getfixturevalue("make_appliance")(**server)
+    connection = server.connection(kmip_version=version) if isinstance(server, Server) else None
     cluster, made = f"cluster-{os.urandom(6).hex()}", []
 
     def node() -> Node:
         path = home.path.with_name(f"node{len(made)}")
         (path / "conf").mkdir(parents=True)
-        made.append(Node(Home(path), request.param, connection, cluster))
+        made.append(Node(Home(path), "kmip" if connection else "file", connection, cluster))
         made[-1].init()
         return made[-1]
 
     return node
+
+
+def on(*names: str, versions: tuple[str, ...] = ("1.4",)) -> pytest.MarkDecorator:
+    """Run a test on these stores."""
+    places = [(name, version) for name in names for version in versions]
+    return pytest.mark.parametrize("nodes", places, indirect=True, ids=["-".join(place) for place in places])
 
 
 @pytest.fixture
@@ -114,12 +136,14 @@ def node(nodes: Nodes) -> Node:
     return nodes()
 
 
+@on(*STORES)
 def test_fresh_cluster(node: Node) -> None:
     events = node.enable()
     node.assert_enabled()
     assert [event.title for event in events if event.what is Happened.GENERATED] == [key.title for key in KEYS]
 
 
+@on(*STORES)
 def test_legacy_keys(node: Node) -> None:
     node.home.legacy(dare=DARE_BYTES.hex().encode())
     node.enable()
@@ -129,6 +153,7 @@ def test_legacy_keys(node: Node) -> None:
     node.assert_enabled()
 
 
+@on("file", "appliance")
 def test_disabled_and_enabled_again(node: Node) -> None:
     node.enable()
     before = node.record
@@ -142,6 +167,7 @@ def test_disabled_and_enabled_again(node: Node) -> None:
     assert node.record == before
 
 
+@on(*STORES)
 def test_lost_token_directory(node: Node) -> None:
     node.home.legacy(dare=DARE_BYTES.hex().encode())
     node.enable()
@@ -160,7 +186,74 @@ def test_lost_token_directory(node: Node) -> None:
     assert (node.opened(CLDB), node.opened(DARE)) == (CLDB_BYTES, DARE_BYTES)
 
 
+@on("appliance", versions=VERSIONS)
+def test_every_version_of_kmip(node: Node) -> None:
+    enable_lose_and_adopt(node)
+
+
+@on("nine operations", versions=("1.0", "1.1"))
+def test_nine_operations_in_old_versions(node: Node) -> None:
+    enable_lose_and_adopt(node)
+
+
+def enable_lose_and_adopt(node: Node) -> None:
+    node.home.legacy()
+    node.enable()
+    node.assert_enabled()
+    shutil.rmtree(node.home.config.tokens_dir)
+    node.init()
+    assert Happened.GENERATED not in [event.what for event in node.enable()]
+    node.assert_enabled()
+
+
+@on("appliance", "nine operations")
+def test_several_candidates(node: Node) -> None:
+    with node.keys() as keys:
+        uids = [keys.create(CLDB.name(node.cluster), CLDB.use) for _ in range(2)]
+    with pytest.raises(Ambiguous) as refused:
+        node.enable()
+    assert all(uid in str(refused.value) for uid in uids)
+    assert node.home.login().settings.cluster is None
+    node.enable(chosen=(uids[1],))
+    assert node.known(CLDB).uid == uids[1]
+
+
+# ---- two nodes at once
+
+
+@on("appliance")
+def test_nodes_that_enable_at_once_share_their_keys(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enabling, "SETTLE_S", SETTLE_S)
+    pair = [nodes(), nodes()]
+    start, go = os.pipe()
+    children = []
+    for node in pair:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            with contextlib.suppress(BaseException):
+                os.close(go)
+                os.read(start, 1)  # ends when the parent closes its end
+                node.enable()
+                status = 0
+            os._exit(status)
+        children.append(child)
+    os.close(go)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    os.close(start)
+    first, second = pair
+    for key in KEYS:
+        assert first.known(key).uid == second.known(key).uid
+        active = [one.uid for one in first.candidates()[key] if one.state is KeyState.ACTIVE]
+        assert active == [first.known(key).uid]
+        others = [one.state for one in first.candidates()[key] if one.uid != active[0]]
+        assert set(others) <= {KeyState.DEACTIVATED}
+    assert first.opened(CLDB) == second.opened(CLDB)
+
+
 # ---- killed
+
+CHANGES = ("create", "register", "activate", "revoke")
 
 
 def killed_after(point: int, node: Node) -> bool:
@@ -168,7 +261,7 @@ def killed_after(point: int, node: Node) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            _kill_after(point)
+            _kill_after(point, node.store)
             node.enable()
         finally:
             os._exit(0)
@@ -176,8 +269,8 @@ def killed_after(point: int, node: Node) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def _kill_after(point: int) -> None:
-    """Let every change of a key in the store and every file saved count towards the end of this process."""
+def _kill_after(point: int, store: str) -> None:
+    """Let each change of a key in the store count towards the end of this process; in a file store, each file saved."""
     changes = [0]
 
     def deadly(function: Callable[..., object]) -> Callable[..., object]:
@@ -191,13 +284,22 @@ def _kill_after(point: int) -> None:
 
         return call
 
-    for owner, names in ((PacedKeys, ("create", "register", "activate", "revoke")), (TokenDirectory, ("write",))):
-        for name in names:
-            setattr(owner, name, deadly(getattr(owner, name)))
+    owner, names = (TokenDirectory, ("write",)) if store == "file" else (PacedKeys, CHANGES)
+    for name in names:
+        setattr(owner, name, deadly(getattr(owner, name)))
 
 
-@pytest.mark.parametrize("legacy", [False, True], ids=["fresh", "legacy"])
-def test_killed_anywhere(nodes: Nodes, legacy: bool) -> None:
+@on("file", "nine operations")
+def test_killed_anywhere_on_a_fresh_cluster(nodes: Nodes) -> None:
+    kill_everywhere(nodes, legacy=False)
+
+
+@on("file", "appliance")
+def test_killed_anywhere_with_legacy_keys(nodes: Nodes) -> None:
+    kill_everywhere(nodes, legacy=True)
+
+
+def kill_everywhere(nodes: Nodes, *, legacy: bool) -> None:
     point, died = 0, True
     while died:
         node = nodes()
@@ -210,4 +312,5 @@ def test_killed_anywhere(nodes: Nodes, legacy: bool) -> None:
         if legacy:
             assert (node.opened(CLDB), node.opened(DARE)) == (CLDB_BYTES, DARE_BYTES)
         point += 1
-    assert point > len(KEYS) * 5  # noted, made, noted, activated, kept
+    changes = 2 if node.store == "kmip" else 5  # made and activated; and noted before and after, and kept
+    assert point > len(KEYS) * changes

@@ -15,6 +15,7 @@ from mrhsm_p11.cluster.journal import Journal
 from mrhsm_p11.cluster.keys import DARE, KEYS, ClusterKey
 from mrhsm_p11.config import Config
 from mrhsm_p11.secret import Secret
+from mrhsm_p11.tokendir.settings import Connection
 from mrhsm_p11.tokendir.tokens import SoToken
 
 
@@ -45,11 +46,22 @@ def enable_cluster(so: SoToken, config: Config, request: Request, report: Report
         )
     report(Event(Happened.CLUSTER_NAMED, text=name))
     legacy = _legacy_keys(config.conf_dir, journal, dare=request.dare)
+    if settings.store == "kmip":
+        _check_servers(settings.connection, config)
     report(Event(Happened.ENABLING, text=name))
     with stores.open_keys(so, config) as keys:
         settle_s = SETTLE_S if settings.store == "kmip" else 0.0  # a file store has no other node
         Enable(journal, keys, legacy, report, chosen=request.chosen, settle_s=settle_s).run(dare=request.dare)
     return [key for key in KEYS if not key.kek and journal.known(key)]
+
+
+def _check_servers(connection: Connection, config: Config) -> None:
+    """Refuse to begin while a server cannot be used: what only part of them hold would be missed."""
+    faults = [
+        f"{server.address}: {server.fault}" for server in stores.server_statuses(connection, config) if server.fault
+    ]
+    if faults:
+        raise EnableRefused(f"not every KMIP server can be used, nothing was changed: {'; '.join(faults)}")
 
 
 def _legacy_keys(conf: Path, journal: Journal, *, dare: bool) -> Mapping[ClusterKey, Secret]:
