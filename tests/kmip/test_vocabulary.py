@@ -22,13 +22,14 @@ def run(program: str) -> None:
     )
 
 
+def values(kind: type[enum.Enum]) -> dict[str, object]:
+    return {name: member.value for name, member in kind.__members__.items()}
+
+
 def test_every_enumeration_is_there_with_pykmips_values() -> None:
     for name, kind in vars(enums).items():
         if isinstance(kind, enum.EnumMeta) and name != "ItemType":
-            ours = getattr(vocabulary, name)
-            assert {name: m.value for name, m in ours.__members__.items()} == {
-                name: m.value for name, m in kind.__members__.items()
-            }
+            assert values(getattr(vocabulary, name)) == values(kind)
 
 
 def test_item_types_are_pykmips() -> None:
