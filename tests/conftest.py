@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-pytest_plugins = sorted(path.stem for path in HERE.glob("fix_*.py"))
+PLUGINS = sorted(path.stem for path in HERE.glob("fix_*.py"))
+pytest.register_assert_rewrite("p11", "raw_kmip", *PLUGINS)  # they import each other, before pytest gets to them
+pytest_plugins = PLUGINS
