@@ -27,9 +27,11 @@ class Cache:
         self._lock = threading.Lock()
         self._entries: dict[str, tuple[Entry, float]] = {}
         self._materials: dict[str, _Material] = {}
+        self._used: set[str] = set()  # whose bytes were read
 
     def entry(self, uid: str) -> Entry | None:
         with self._lock:
+            self._sweep()
             found = self._entries.get(uid)
             if found is None or self._clock() - found[1] >= self._fresh_s:
                 return None
@@ -58,9 +60,9 @@ class Cache:
             return Secret(found.secret.view()) if self._clock() - found.read_at < limit_s else None
 
     def wants_material(self, uid: str) -> bool:
-        """Tell whether the object's bytes were used lately, so that reading them along saves a message."""
+        """Tell whether the object's bytes are in use, so that reading them along saves a message."""
         with self._lock:
-            return uid in self._materials
+            return uid in self._used
 
     def keep_material(self, uid: str, secret: Secret) -> None:
         """Keep a copy of the bytes."""
@@ -68,12 +70,14 @@ class Cache:
             self._sweep()
             self._wipe(uid)
             if self._fresh_s > 0:
+                self._used.add(uid)
                 self._materials[uid] = _Material(Secret(secret.view()), self._clock())
 
     def drop(self, uid: str) -> None:
         """Forget one object and wipe its bytes."""
         with self._lock:
             self._entries.pop(uid, None)
+            self._used.discard(uid)
             self._wipe(uid)
 
     def drop_material(self, uid: str) -> None:
@@ -83,6 +87,7 @@ class Cache:
     def clear(self) -> None:
         with self._lock:
             self._entries.clear()
+            self._used.clear()
             for uid in list(self._materials):
                 self._wipe(uid)
 

@@ -82,7 +82,7 @@ class Creator:
         self._serial = serial
         self._group = list(group)
         self._undoes = undoes
-        self._resolver = Resolver(servers, undoes=undoes)
+        self._resolver = Resolver(servers, lifecycle.destroy_quietly if undoes else None)
 
     def create(self, attributes: Attributes, length: int, *, name: str = "", activates: bool = True) -> Entry | None:
         """Have the server make a secret key of so many bits; None where it makes none of this kind."""
@@ -124,10 +124,7 @@ class Creator:
         return Draft(shape, attributes, blob, left, name, activates)
 
     def _make(self, draft: Draft, ask: Ask, forms: Sequence[Form]) -> Entry:
-        for uid in self._resolver.leftovers():
-            if self._undoes:
-                log.warning(f"object {uid} of a call that failed is destroyed")
-                self._lifecycle.destroy(uid, None)
+        self._resolver.tidy()
         facts = self._learned.facts
         plain = bool(draft.fixed_name) or names_plainly(draft.label, facts)
         activates = draft.stateful and draft.activates

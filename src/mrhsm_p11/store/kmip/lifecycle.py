@@ -50,7 +50,12 @@ class Lifecycle:
         try:
             self._twice(payloads.ActivateRequest(unique_identifier=uid))
         except OperationFailed as error:
-            if error.reason in GONE or self.state(uid) is not KeyState.ACTIVE:
+            if error.reason in GONE:
+                raise
+            state = self.state(uid)
+            if state is None and self._learned.facts.get_attributes is False:
+                log.warning(f"object {uid} is taken to be active already, the server does not tell: {error}")
+            elif state is not KeyState.ACTIVE:
                 raise
 
     def revoke(self, uid: str) -> None:

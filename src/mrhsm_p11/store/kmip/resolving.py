@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mrhsm_p11 import deadline, log
@@ -11,7 +11,7 @@ from mrhsm_p11.errors import CryptokiError
 from mrhsm_p11.kmip import object_payloads as payloads
 from mrhsm_p11.kmip.attributes import Attribute, attribute, name_attribute
 from mrhsm_p11.kmip.client import Client
-from mrhsm_p11.kmip.errors import KMIPError, OperationFailed
+from mrhsm_p11.kmip.errors import AuthenticationRefused, KMIPError, OperationFailed
 from mrhsm_p11.mapping.results import Fault, ServerFault
 from mrhsm_p11.store.kmip import found
 from mrhsm_p11.store.kmip.bare import located
@@ -40,9 +40,9 @@ class Unresolved(ServerFault):
 class Resolver:
     """Makes Create and Register safe to repeat."""
 
-    def __init__(self, servers: Servers, *, undoes: bool) -> None:
+    def __init__(self, servers: Servers, undo: Callable[[str], None] | None) -> None:
         self._servers = servers
-        self._undoes = undoes  # what was made twice, or for nobody, is destroyed; never done to cluster keys
+        self._undo = undo  # takes an object back; None for cluster keys, which nobody destroys
         self._leftovers: list[Marker] = []
 
     def marker(self, plan: Plan, name: str, blob: str, *, unique_name: bool) -> Marker:
@@ -62,7 +62,7 @@ class Resolver:
         """Return the identifier of the one object that `ask` makes. Raises KMIPError, Unresolved."""
         try:
             return ask()
-        except OperationFailed:
+        except (OperationFailed, AuthenticationRefused):
             raise
         except KMIPError as error:
             if not error.sent:
@@ -70,12 +70,14 @@ class Resolver:
             log.warning(f"a new object was not answered, looking for it: {error}")
             return self._after(error, ask, marker)
 
-    def leftovers(self) -> Iterator[str]:
-        """Yield objects that failed calls made after all, once each; the caller destroys them."""
-        while self._leftovers:
+    def tidy(self) -> None:
+        """Take back what calls that had to fail made after all."""
+        while self._leftovers and self._undo is not None:
             marker = self._leftovers.pop()
             try:
-                yield from self._look(marker)
+                for uid in self._look(marker):
+                    log.warning(f"object {uid}, made by a call that failed, is destroyed")
+                    self._undo(uid)
             except (KMIPError, CryptokiError):
                 self._leftovers.append(marker)
                 return
@@ -93,7 +95,9 @@ class Resolver:
             raise Unresolved(f"{error}; whether the object was made is not known: {second}") from second
         for twin in self._look(marker):
             if twin != uid:
-                self._undo(twin)
+                log.warning(f"object {twin} was made beside {uid}, by one request")
+                if self._undo is not None:
+                    self._undo(twin)
         return uid
 
     def _look(self, marker: Marker) -> list[str]:
@@ -118,11 +122,6 @@ class Resolver:
             if _bears(marker, found.read(uid, got.attribute)):
                 confirmed.append(uid)
         return confirmed
-
-    def _undo(self, uid: str) -> None:
-        log.warning(f"object {uid} was made twice" + ("" if self._undoes else " and is left for the operator"))
-        if self._undoes:
-            self._servers.client.destroy(uid, deadline=deadline.current())
 
 
 def _attributes_of(uid: str) -> payloads.GetAttributesRequest:

@@ -158,7 +158,8 @@ class KmipStore(Store):
 
     def _search(self, wanted: Attributes) -> list[Entry]:
         label, cka_id = wanted.get(CKA.LABEL), wanted.get(CKA.ID)
-        exact = self._learned.facts.entries is not False
+        facts = self._learned.facts
+        exact = facts.information is not False and facts.entries is not False
         if exact and isinstance(label, str) and label:
             uids = self._reader.locate(label_filters(label))
         elif exact and isinstance(cka_id, bytes) and cka_id and len(cka_id) not in COMPUTED_ID_BYTES:
