@@ -3,9 +3,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -150,8 +152,8 @@ def test_special_files_neither_block_nor_pass(directory: TokenDirectory) -> None
 def test_what_may_not_be_read_or_written_says_so(directory: TokenDirectory, tmp_path: Path) -> None:
     directory.write("one", b"x")
     os.chmod(directory.path, 0o755)
-    for parent in [tmp_path, *tmp_path.parents][:3]:
-        os.chmod(parent, 0o755)
+    for folder in takewhile(lambda folder: folder != Path(tempfile.gettempdir()), [tmp_path, *tmp_path.parents]):
+        os.chmod(folder, 0o755)
     os.seteuid(65534)
     try:
         with pytest.raises(FileUnreadable, match="one cannot be read: Permission denied"):
