@@ -303,6 +303,15 @@ def test_a_failed_init_begins_nothing(bench: Bench, family: str) -> None:
         assert not bench.active(family)
 
 
+@pytest.mark.parametrize("function", crypto.CONTINUES)
+def test_refused_arguments_end_the_operation(bench: Bench, function: str) -> None:
+    for family in FAMILY_NAMES:
+        bench.init(family)
+    crypto.refused(function, bench.session)
+    assert [family for family in FAMILY_NAMES if not bench.active(family)] == sorted(crypto.CONTINUES[function])
+    assert crypto.CONTINUES.keys() == {name for name in crypto.__all__ if "init" not in name and "random" not in name}
+
+
 def test_sessions_share_no_operations(bench: Bench, library: object) -> None:
     from fix_provider import READ_ONLY
 

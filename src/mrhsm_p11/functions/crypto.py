@@ -165,6 +165,20 @@ sign_encrypt_update = _dual(operations.SIGN_ENCRYPT)
 decrypt_verify_update = _dual(operations.DECRYPT_VERIFY)
 
 
+CONTINUES: dict[str, tuple[str, ...]] = {  # function -> families of the operations that it goes on with
+    **{family + step.value: (family,) for family in operations.FAMILIES for step in Step},
+    **{dual.name: (dual.cipher, dual.second) for dual in operations.DUALS.values()},
+    "digest_key": ("digest",),
+}
+
+
+def refused(function: str, session: int) -> None:
+    """End what a call would have gone on with, when its arguments are refused before it is made."""
+    found = provider.session(session)
+    for family in CONTINUES.get(function, ()):
+        found.operations.pop(family, None)
+
+
 def verify(session: int, data: Buffer, signature: Buffer) -> None:
     operations.run(provider.session(session), operations.VERIFY, Step.ONCE, None, data, signature)
 

@@ -91,6 +91,8 @@ def unwrap_key(
     asked = _given(mechanism)
     row, unwrapping = usage.permit(token, usage.UNWRAP, asked.type, unwrapping_key)
     values = _with_template(rules.decode(template), unwrapping)
+    if values.get(CKA.TOKEN) is True:
+        found.require_writable()
     rules.check(values, Origin.UNWRAP, token.role)
     completed, store = _completed(values, Origin.UNWRAP, found, None)
     plain = engine.unwrap(row, asked.parameter, unwrapping.material(), wrapped)

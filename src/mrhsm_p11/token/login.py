@@ -79,12 +79,12 @@ def set_pin(session: Session, old: Secret | None, new: Secret | None) -> None:
 
 
 def _require_free(token: Token, role: int) -> None:
+    if role == CKU.SO and any(not session.writable for session in token.sessions.values()):
+        raise SessionReadOnlyExists
     if token.role == role:
         raise UserAlreadyLoggedIn
     if token.role is not None:
         raise UserAnotherAlreadyLoggedIn
-    if role == CKU.SO and any(not session.writable for session in token.sessions.values()):
-        raise SessionReadOnlyExists
 
 
 def _open_so(token: Token, pin: Secret | None) -> Opened:
