@@ -170,7 +170,8 @@ static int prefer_own_symbols(void)
     return done != NULL;
 }
 
-/* Import what cffi needs before cffi does: its own report of a failure is a page long. */
+/* Import what cffi needs before cffi does: its own report of a failure is a page long. Our package comes later, inside
+ * a try statement (build_ffi.py). */
 static int import_first(const char *name)
 {
     PyObject *module = PyImport_ImportModule(name);
@@ -189,7 +190,7 @@ static int prepare_imports(void)
         refuse_with_exception("sys.setdlopenflags");
         return 0;
     }
-    return import_first("_cffi_backend") && import_first("mrhsm_p11.abi");
+    return import_first("_cffi_backend");
 }
 
 /* ---- the sequence ---- */
