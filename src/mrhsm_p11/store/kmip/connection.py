@@ -121,3 +121,9 @@ def reported() -> Iterator[None]:
         if isinstance(meaning, ObjectHandleInvalid):
             raise ObjectGone(str(error)) from error
         raise meaning from error
+
+
+def require_identifier(uid: str) -> None:
+    """Raise ObjectGone for what cannot name an object: a server that is sent no identifier may take its latest."""
+    if not uid or not uid.isprintable():
+        raise ObjectGone(f"{uid!r} is no identifier")

@@ -17,7 +17,7 @@ from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Attributes, Candidate, ClusterKeyStore, KeyState, KeyUse, Value
 from mrhsm_p11.store.kmip import found, materials
 from mrhsm_p11.store.kmip.bare import control_filter, located, state_filters, state_in
-from mrhsm_p11.store.kmip.connection import Servers, reported
+from mrhsm_p11.store.kmip.connection import Servers, reported, require_identifier
 from mrhsm_p11.store.kmip.creating import Creator
 from mrhsm_p11.store.kmip.learned import Learned
 from mrhsm_p11.store.kmip.lifecycle import Lifecycle
@@ -108,10 +108,12 @@ class KmipKeys(ClusterKeyStore):
             return self._creator.register(_attributes(name, use), material, name=name, activates=False).record.uid
 
     def activate(self, uid: str) -> None:
+        require_identifier(uid)
         with reported():
             self._lifecycle.activate(uid)
 
     def state(self, uid: str) -> KeyState:
+        require_identifier(uid)
         with reported():
             state = self._anywhere(lambda client: self._lifecycle.state(uid, client))
         if state is None:
@@ -121,6 +123,8 @@ class KmipKeys(ClusterKeyStore):
         return state
 
     def read(self, uid: str, *, fresh: bool = False) -> Secret:
+        require_identifier(uid)
+
         def get(client: Client) -> Secret:
             asked = client.fresh() if fresh else client
             return materials.unpack(asked.get(uid, deadline=deadline.current()).managed_object)
@@ -129,6 +133,7 @@ class KmipKeys(ClusterKeyStore):
             return self._anywhere(get)
 
     def revoke(self, uid: str) -> None:
+        require_identifier(uid)
         with reported():
             self._lifecycle.revoke(uid)
 

@@ -14,6 +14,7 @@ from mrhsm_p11.kmip.vocabulary import (
     KeyFormatType,
     ObjectType,
     OpaqueDataType,
+    RecommendedCurve,
 )
 from mrhsm_p11.mapping import kmip_objects
 from mrhsm_p11.mapping.results import Fault, ServerFault
@@ -22,6 +23,7 @@ from mrhsm_p11.store.kmip.found import Found
 from mrhsm_p11.store.kmip.records import Shape
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurve
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
 
@@ -152,6 +154,37 @@ def _rsa_public(material: Secret | kmip.KeyMaterial) -> Secret:
     return _spki(rsa.RSAPublicNumbers(material.public_exponent, material.modulus).public_key())
 
 
+def _ec_private(material: Secret | kmip.KeyMaterial) -> Secret:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    if isinstance(material, Secret) or material.d is None:
+        raise TypeError("no private number")
+    return _pkcs8(ec.derive_private_key(material.d, _curve(material)))
+
+
+def _ec_public(material: Secret | kmip.KeyMaterial) -> Secret:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    if isinstance(material, Secret) or material.q_string is None:
+        raise TypeError("no point")
+    return _spki(ec.EllipticCurvePublicKey.from_encoded_point(_curve(material), material.q_string))
+
+
+def _curve(material: kmip.KeyMaterial) -> EllipticCurve:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    curves: dict[object, EllipticCurve] = {
+        RecommendedCurve.P_224: ec.SECP224R1(),
+        RecommendedCurve.P_256: ec.SECP256R1(),
+        RecommendedCurve.P_384: ec.SECP384R1(),
+        RecommendedCurve.P_521: ec.SECP521R1(),
+        RecommendedCurve.SECP256K1: ec.SECP256K1(),
+    }
+    if material.recommended_curve not in curves:
+        raise ValueError(f"the curve {material.recommended_curve} is not known here")
+    return curves[material.recommended_curve]
+
+
 _READERS: dict[KeyFormatType, Callable[[Secret | kmip.KeyMaterial], Secret]] = {
     KeyFormatType.RAW: _raw,
     KeyFormatType.OPAQUE: _raw,
@@ -161,6 +194,12 @@ _READERS: dict[KeyFormatType, Callable[[Secret | kmip.KeyMaterial], Secret]] = {
     KeyFormatType.X_509: _any_public,
     KeyFormatType.TRANSPARENT_RSA_PRIVATE_KEY: _rsa_private,
     KeyFormatType.TRANSPARENT_RSA_PUBLIC_KEY: _rsa_public,
+    KeyFormatType.TRANSPARENT_ECDSA_PRIVATE_KEY: _ec_private,
+    KeyFormatType.TRANSPARENT_ECDSA_PUBLIC_KEY: _ec_public,
+    KeyFormatType.TRANSPARENT_ECDH_PRIVATE_KEY: _ec_private,
+    KeyFormatType.TRANSPARENT_ECDH_PUBLIC_KEY: _ec_public,
+    KeyFormatType.TRANSPARENT_EC_PRIVATE_KEY: _ec_private,
+    KeyFormatType.TRANSPARENT_EC_PUBLIC_KEY: _ec_public,
 }
 
 

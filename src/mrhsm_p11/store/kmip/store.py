@@ -19,7 +19,7 @@ from mrhsm_p11.store.base import Attributes, ObjectGone, Record, Store
 from mrhsm_p11.store.kmip.bare import BareReader
 from mrhsm_p11.store.kmip.cache import Cache
 from mrhsm_p11.store.kmip.changing import Changer
-from mrhsm_p11.store.kmip.connection import Servers, reported
+from mrhsm_p11.store.kmip.connection import Servers, reported, require_identifier
 from mrhsm_p11.store.kmip.creating import Creator
 from mrhsm_p11.store.kmip.learned import Learned
 from mrhsm_p11.store.kmip.lifecycle import Lifecycle
@@ -200,6 +200,7 @@ class KmipStore(Store):
 
     def _look(self, uid: str, *, material: bool) -> tuple[Entry, Secret | None]:
         """Read an object from a server; what the server refuses to give is dropped at once."""
+        require_identifier(uid)
         try:
             entry, secret = self._looked(uid, material=material)
         except OperationFailed:
