@@ -34,7 +34,7 @@ from mrhsm_p11.token import provider
 from mrhsm_p11.tokendir import entries
 from mrhsm_p11.tokendir.settings import ClusterRecord
 
-LABEL = "new token".encode().ljust(32)
+LABEL = b"new token".ljust(32)
 
 
 @pytest.fixture
@@ -131,7 +131,8 @@ def test_a_token_keeps_the_slot_it_was_made_through_until_finalize(started: Path
     assert general.get_slot_list(True) == [0, 1]
     label, _, _, serial, flags, *_ = general.get_token_info(0)
     assert (label, len(str(serial))) == ("new token", 16)
-    assert int(flags) & CKF.TOKEN_INITIALIZED and not int(flags) & CKF.USER_PIN_INITIALIZED  # type: ignore[arg-type]
+    assert int(flags) & CKF.TOKEN_INITIALIZED
+    assert not int(flags) & CKF.USER_PIN_INITIALIZED
     general.init_token(1, Secret(SO_PIN), b"second".ljust(32))
     assert general.get_slot_list(True) == [0, 1, 2]
     serials = [general.get_token_info(slot)[3] for slot in (0, 1)]
@@ -229,7 +230,9 @@ def test_legacy_mechanisms_can_be_switched_off(file_token: TokenOnDisk) -> None:
     general.initialize(None)
     try:
         offered = general.get_mechanism_list(file_token.slot_id)
-        assert CKM.SHA1_RSA_PKCS not in offered and CKM.SHA256_RSA_PKCS in offered and CKM.SHA_1 in offered
+        assert CKM.SHA1_RSA_PKCS not in offered
+        assert CKM.SHA256_RSA_PKCS in offered
+        assert CKM.SHA_1 in offered
         with pytest.raises(MechanismInvalid):
             general.get_mechanism_info(file_token.slot_id, CKM.ECDSA_SHA1)
     finally:
@@ -250,6 +253,7 @@ def test_there_are_no_slot_events(started: Path) -> None:
 def test_random(library: TokenOnDisk) -> None:
     session = sessions.open_session(library.slot_id, CKF.SERIAL_SESSION)
     first, second = (crypto.generate_random(session, 32) for _ in range(2))
-    assert len(first) == 32 and first != second
+    assert len(first) == 32
+    assert first != second
     assert crypto.generate_random(session, 0) == b""
     crypto.seed_random(session, b"seed")

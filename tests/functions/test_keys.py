@@ -67,7 +67,8 @@ def pair(
 def test_aes_keys(user_session: int, key_bytes: int, on_token: bool) -> None:
     key = make_aes(user_session, {CKA.VALUE_LEN: key_bytes, CKA.TOKEN: on_token})
     value = get(user_session, key, CKA.VALUE)
-    assert isinstance(value, bytes) and len(value) == key_bytes
+    assert isinstance(value, bytes)
+    assert len(value) == key_bytes
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,8 @@ def test_a_wrapped_key_comes_back(user_session: int, made: dict[str, int], mecha
     assert isinstance(needed, int)
     assert keys.wrap_key(user_session, mechanism, made["aes"], key, needed - 1) == needed
     wrapped = keys.wrap_key(user_session, mechanism, made["aes"], key, needed)
-    assert isinstance(wrapped, bytes) and len(wrapped) == needed
+    assert isinstance(wrapped, bytes)
+    assert len(wrapped) == needed
     again = keys.unwrap_key(user_session, mechanism, made["aes"], wrapped, template(NEW_AES))
     assert get(user_session, again, CKA.VALUE) == b"1" * 32
     history = (CKA.LOCAL, CKA.ALWAYS_SENSITIVE, CKA.NEVER_EXTRACTABLE)

@@ -199,7 +199,7 @@ def test_a_private_key_shows_what_is_public(user_session: int, ec_pair: tuple[in
 
 
 def test_a_pair_has_one_id(user_session: int, ec_pair: tuple[int, int]) -> None:
-    public, private = ec_pair
+    public, _private = ec_pair
     spki = get(user_session, public, CKA.PUBLIC_KEY_INFO)
     assert isinstance(spki, bytes)
     assert {get(user_session, handle, CKA.ID) for handle in ec_pair} == {hashlib.sha1(spki).digest()}
@@ -379,7 +379,8 @@ def test_a_search_is_an_operation(user_session: int) -> None:
         objects.find_objects_init(user_session, {})
     found = [*objects.find_objects(user_session, 2), *objects.find_objects(user_session, 2)]
     found += objects.find_objects(user_session, 2)
-    assert set(found) == made and len(found) == 5
+    assert set(found) == made
+    assert len(found) == 5
     assert objects.find_objects(user_session, 2) == []
     objects.find_objects_final(user_session)
 

@@ -174,7 +174,8 @@ def test_an_update_into_a_small_buffer_consumes_nothing(bench: Bench, family: st
     assert bench.call(family, Step.UPDATE, 1) == needed
     first = bench.call(family, Step.UPDATE, ROOM)
     last = bench.call(family, Step.FINAL)
-    assert isinstance(first, bytes) and isinstance(last, bytes)
+    assert isinstance(first, bytes)
+    assert isinstance(last, bytes)
     assert first + last == (MESSAGE if family == "decrypt" else bench.encrypted)
 
 
@@ -326,4 +327,5 @@ def test_sessions_share_no_operations(bench: Bench, library: object) -> None:
 
 def test_modules_export_functions_only() -> None:
     for name in crypto.__all__:
-        assert callable(getattr(crypto, name)) and not isinstance(getattr(crypto, name), ModuleType)
+        assert callable(getattr(crypto, name))
+        assert not isinstance(getattr(crypto, name), ModuleType)

@@ -1,0 +1,93 @@
+"""Many threads at once, through the C ABI: each gets its own answers, none is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from fix_tokens import TokenOnDisk
+from p11 import CKError, Cryptoki
+
+from mrhsm_p11.constants import CKA, CKM, CKR
+
+THREADS, ROUNDS = 32, 6
+
+
+@pytest.fixture
+def initialised(library_path: Path, make_token: Callable[..., TokenOnDisk]):
+    token = make_token()
+    p11 = Cryptoki(library_path)
+    p11.initialize()
+    yield p11, token, library_path
+    p11.finalize()
+
+
+def run(work: Callable[[int], None]) -> None:
+    with ThreadPoolExecutor(THREADS) as pool:
+        for done in [pool.submit(work, number) for number in range(THREADS)]:
+            done.result(timeout=90)
+
+
+def find(p11: Cryptoki, session: int, wanted: dict[int, str]) -> list[int]:
+    p11.call("C_FindObjectsInit", session, *p11.template(wanted))
+    array, count = p11.new("CK_ULONG[1000]"), p11.new("CK_ULONG *")
+    p11.call("C_FindObjects", session, array, 1000, count)
+    p11.call("C_FindObjectsFinal", session)
+    return [array[place] for place in range(count[0])]
+
+
+def test_sessions_keys_and_ciphers(initialised: tuple[Cryptoki, TokenOnDisk, Path]) -> None:
+    p11, token, path = initialised
+    first = p11.open_session(token.slot_id)
+    p11.login(first)
+
+    def work(number: int) -> None:
+        own = Cryptoki(path)  # argument memory of its own
+        for _ in range(ROUNDS):
+            session = own.open_session(token.slot_id)
+            key = own.generate_key(session, CKM.AES_KEY_GEN, {CKA.VALUE_LEN: 32, CKA.LABEL: f"key {number}"})
+            message = bytes([number]) * (number + 1)
+            sealed = own.encrypt(session, (CKM.AES_CBC_PAD, bytes(16)), key, message)
+            assert own.decrypt(session, (CKM.AES_CBC_PAD, bytes(16)), key, sealed) == message
+            assert key in find(own, session, {CKA.LABEL: f"key {number}"})
+            own.close_session(session)
+
+    run(work)
+    assert p11.token_info(token.slot_id)["ulSessionCount"] == 1
+    assert find(p11, first, {}) == []
+
+
+def test_one_login_wins(initialised: tuple[Cryptoki, TokenOnDisk, Path]) -> None:
+    p11, token, path = initialised
+    session = p11.open_session(token.slot_id)
+    answers: list[int] = []
+
+    def work(number: int) -> None:
+        try:
+            Cryptoki(path).login(session)
+            answers.append(CKR.OK)
+        except CKError as error:
+            answers.append(error.rv)
+
+    run(work)
+    assert sorted(answers) == [CKR.OK] + [CKR.USER_ALREADY_LOGGED_IN] * (THREADS - 1)
+
+
+def test_an_operation_is_not_shared_by_two_threads(initialised: tuple[Cryptoki, TokenOnDisk, Path]) -> None:
+    p11, token, path = initialised
+    session = p11.open_session(token.slot_id)
+    p11.init("Digest", session, CKM.SHA256)
+    answers: list[int] = []
+
+    def work(number: int) -> None:
+        own = Cryptoki(path)
+        try:
+            own.into_room("C_Digest", 32, session, *own.encoded(b"x" * 100_000))
+            answers.append(CKR.OK)
+        except CKError as error:
+            answers.append(error.rv)
+
+    run(work)
+    assert sorted(answers) == [CKR.OK] + [CKR.OPERATION_NOT_INITIALIZED] * (THREADS - 1)
