@@ -134,9 +134,10 @@ except BaseException as error:
     lib.refuse_start(f"{type(error).__name__}: {error}".encode())
 """
 
-# What Python may ask of the C front: see refuse_start in boot.c, the others in wait.c.
+# What Python may ask of the C front: see the first two in boot.c, the others in wait.c.
 _LENT = """
 void refuse_start(const char *text);
+int python_is_ours(void);
 void gate_pause(void);
 void gate_resume(void);
 void sigpipe_block(void);

@@ -193,6 +193,12 @@ static int prepare_imports(void)
     return import_first("_cffi_backend");
 }
 
+/* For the Python side: a host's interpreter is given no more than it asks for. */
+static int python_is_ours(void)
+{
+    return own_python;
+}
+
 /* ---- the sequence ---- */
 
 static int start_interpreter(void)

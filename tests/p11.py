@@ -295,7 +295,7 @@ class Cryptoki:
         try:
             while True:
                 self.call("C_FindObjects", session, array, at_once, count)
-                found += array[0 : count[0]]
+                found.extend(array[0 : count[0]])
                 if count[0] < at_once:
                     return found
         finally:

@@ -155,7 +155,15 @@ def test_a_closed_connection_does_not_end_the_host(host: Host, doctored: Doctore
 
 @pytest.mark.parametrize(
     "module",
-    ["errors.py", "abi/entry.py", "functions/general.py", "abi/__init__.py", "__init__.py", "../_cffi_backend.py"],
+    [
+        "errors.py",
+        "abi/entry.py",
+        "functions/general.py",
+        "abi/__init__.py",
+        "__init__.py",
+        "crypto/ciphers.py",
+        "../_cffi_backend.py",
+    ],
 )
 def test_a_broken_package_is_one_line_and_a_general_error(host: Host, doctored: Doctored, module: str) -> None:
     broken = doctored(module, "\nimport a_module_that_is_missing\n")

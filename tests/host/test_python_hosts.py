@@ -46,6 +46,12 @@ def test_a_python_of_our_version_lends_its_interpreter(library_path: Path, host_
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\n", "")
 
 
+def test_a_python_host_is_given_no_imports_before_it_needs_them(library_path: Path, host_home: Path) -> None:
+    asked = f"{CALL}; print([name for name in sys.modules if name.startswith('cryptography')])"
+    ended = run(sys.executable, "-c", asked, library_path)
+    assert (ended.stdout, ended.stderr) == ("0\n[]\n", "")
+
+
 FORKING = """
 import ctypes, os, subprocess, sys
 library = ctypes.CDLL(sys.argv[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -13,11 +14,14 @@ from mrhsm_p11.abi._prototypes import OFFERED, PROTOTYPES
 from mrhsm_p11.abi.marshal import Arguments, crossings
 from mrhsm_p11.abi.plan import plan
 from mrhsm_p11.constants import CKR
+from mrhsm_p11.crypto import engine
 from mrhsm_p11.errors import CryptokiError, MrhsmError
+from mrhsm_p11.functions import crypto
 from mrhsm_p11.token import provider
 
 Handler = Callable[..., Any]
 CFunction = Callable[..., int]
+Refused = Callable[[int], None]
 
 MODULES = ("general", "sessions", "objects", "crypto", "keys")
 BEFORE_INITIALIZE = frozenset({"C_Initialize"})
@@ -27,12 +31,14 @@ def register(ffi: Any, lib: Any) -> None:
     """Put a wrapped handler behind each function that the library exports."""
     handlers = find_handlers([importlib.import_module(f"mrhsm_p11.functions.{name}") for name in MODULES])
     for name in OFFERED:
-        function = wrap(ffi, name, handlers[name]) if name in handlers else unsupported(name)
+        function = wrap(ffi, name, handlers[name], refusal(name)) if name in handlers else unsupported(name)
         ffi.def_extern(name=f"py_{name}", error=CKR.GENERAL_ERROR, onerror=_log_failure)(function)
     hostcalls.install(
         around_wait=lambda: _Around((lib.sigpipe_block, lib.gate_pause), (lib.gate_resume, lib.sigpipe_restore)),
         around_io=lambda: _Around((lib.sigpipe_block,), (lib.sigpipe_restore,)),
     )
+    if lib.python_is_ours():
+        engine.warm_up()  # a first use under way while the host forks would leave the child a lock held for ever
 
 
 def snake_case(name: str) -> str:
@@ -52,8 +58,17 @@ def find_handlers(modules: list[ModuleType]) -> dict[str, Handler]:
     return found
 
 
-def wrap(ffi: Any, name: str, handler: Handler) -> CFunction:
-    """Return the function behind C stub `name`: arguments across, handler, result back, and every failure a CKR."""
+def refusal(name: str) -> Refused | None:
+    """Return what ends the operations that a function goes on with, called with the session; None where it has none."""
+    function = snake_case(name)
+    return partial(crypto.refused, function) if function in crypto.CONTINUES else None
+
+
+def wrap(ffi: Any, name: str, handler: Handler, refused: Refused | None = None) -> CFunction:
+    """Return the function behind C stub `name`: arguments across, handler, result back, and every failure a CKR.
+
+    `refused` is told the session when arguments do not come across.
+    """
     steps = crossings(ffi, plan(name, PROTOTYPES[name]))
     checks = tuple(step.check for step in steps if step.check)
     reads = tuple(step.read for step in steps if step.read)
@@ -66,10 +81,16 @@ def wrap(ffi: Any, name: str, handler: Handler) -> CFunction:
         if current is None and not any_time:
             return CKR.CRYPTOKI_NOT_INITIALIZED
         try:
-            for check in checks:
-                check(args)
+            try:
+                for check in checks:
+                    check(args)
+                given = (only(args),) if only else [read(args) for read in reads]
+            except CryptokiError:
+                if refused:
+                    refused(args[0])
+                raise
             with deadline.limit(current.config.deadline_s if current else deadline.DEFAULT_S):
-                result = handler(only(args)) if only else handler(*[read(args) for read in reads])
+                result = handler(*given)
             return write(args, result)
         except BaseException as error:  # noqa: BLE001 - beyond here is C: every failure becomes a code
             return _answer(name, error)
