@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mrhsm_p11.config import Config
+from mrhsm_p11.store import open_store
 from mrhsm_p11.store.base import Store
 from mrhsm_p11.token.cluster_objects import ClusterBlobs, ClusterView
 from mrhsm_p11.tokendir.tokens import OpenToken, SoToken
@@ -10,21 +11,11 @@ from mrhsm_p11.tokendir.tokens import OpenToken, SoToken
 
 def open_all(opened: OpenToken | SoToken, config: Config) -> tuple[Store, ...]:
     """Return the stores of the token's objects, the one that takes new objects first. Nothing connects here."""
-    main = _open_main(opened, config)
+    main = open_store(opened, config)
     cluster = opened.settings.cluster
     if cluster is None:
         return (main,)
     return ClusterView(main, cluster), ClusterBlobs(cluster)
-
-
-def _open_main(opened: OpenToken | SoToken, config: Config) -> Store:
-    if opened.settings.store == "file":
-        from mrhsm_p11.store.file import FileStore
-
-        return FileStore(opened.directory, opened.entry.serial, opened.token_key)
-    from mrhsm_p11.store import kmip
-
-    return kmip.open(opened, config)
 
 
 def destroy_own(opened: OpenToken | SoToken, config: Config) -> None:
