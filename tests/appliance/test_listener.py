@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 
@@ -112,3 +113,13 @@ def test_many_connections_at_once(appliance: Appliance) -> None:
     assert all(client.receive() for client in clients)
     for client in clients:
         client.tls.close()
+
+
+def test_clients_that_vanish_at_once_do_no_harm(make_appliance: MakeAppliance) -> None:
+    server = make_appliance()
+    for _ in range(50):
+        plain = socket.create_connection((server.host, server.port), 5)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() resets
+        plain.close()
+    with Connection(server) as client:
+        assert client.create()

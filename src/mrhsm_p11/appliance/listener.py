@@ -22,25 +22,32 @@ _log = logging.getLogger("mrhsm-appliance")
 class Session(session.KmipSession):  # type: ignore[misc]  # PyKMIP is untyped
     """PyKMIP's message loop over a connection whose messages are bounded and never formatted for a log."""
 
-    def __init__(self, engine: Any, connection: ssl.SSLSocket, address: Any, options: Options) -> None:
-        super().__init__(engine, connection, address, name=f"{address[0]}:{address[1]}")
+    def __init__(
+        self, engine: Any, plain: socket.socket, address: Any, context: ssl.SSLContext, options: Options
+    ) -> None:
+        super().__init__(engine, plain, address, name=f"{address[0]}:{address[1]}")
         self.daemon = True
+        self._plain = plain
+        self._context = context
         self._options = options
         self._max_response_size = options.limit
 
     def run(self) -> None:
-        connection = self._connection
         try:
-            with connection:
-                connection.settimeout(HANDSHAKE_S)
-                connection.do_handshake()
-                connection.settimeout(self._options.idle or None)
+            with self._plain, self._secured() as self._connection:
+                self._connection.settimeout(self._options.idle or None)
                 while True:
                     self._handle_message_loop()
         except exceptions.ConnectionClosed:
             return
         except (OSError, ValueError) as problem:  # ValueError: a message that is too long
             _log.warning("%s: %s", self.name, problem)
+
+    def _secured(self) -> ssl.SSLSocket:
+        """Shake hands; on this thread, where a client that is gone already fails nobody but itself."""
+        self._plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._plain.settimeout(HANDSHAKE_S)
+        return self._context.wrap_socket(self._plain, server_side=True)
 
     def _receive_request(self) -> Any:
         header = self._receive_bytes(8)
@@ -79,11 +86,11 @@ class Listener:
 
     def serve(self) -> None:
         while True:
-            connection, address = self._socket.accept()
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(HANDSHAKE_S)
-            wrapped = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-            Session(self._engine, wrapped, address, self._options).start()
+            try:
+                plain, address = self._socket.accept()
+            except ConnectionAbortedError:
+                continue  # gone before it was accepted
+            Session(self._engine, plain, address, self._context, self._options).start()
 
 
 def _context(options: Options, certs: Path) -> ssl.SSLContext:
