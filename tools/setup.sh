@@ -32,3 +32,5 @@ fi
 
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+# Hosts never write bytecode, and an editable installation has none yet.
+.venv/bin/python -m compileall -q src/mrhsm_p11

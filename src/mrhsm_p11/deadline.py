@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Iterator
 
 
 class Deadline:
@@ -29,18 +27,24 @@ DEFAULT_S = 10.0
 _thread = threading.local()
 
 
-@contextlib.contextmanager
-def limit(seconds: float) -> Iterator[Deadline]:
+class limit:  # noqa: N801 - read as the verb that it is: `with deadline.limit(10.0):`
     """Give this thread's current call one deadline; an outer, earlier one still holds."""
-    outer: Deadline | None = getattr(_thread, "deadline", None)
-    mine = Deadline(seconds)
-    if outer is not None and outer.at < mine.at:
-        mine = outer
-    _thread.deadline = mine
-    try:
-        yield mine
-    finally:
-        _thread.deadline = outer
+
+    __slots__ = ("_outer", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> Deadline:
+        outer: Deadline | None = getattr(_thread, "deadline", None)
+        mine = Deadline(self._seconds)
+        if outer is not None and outer.at < mine.at:
+            mine = outer
+        self._outer, _thread.deadline = outer, mine
+        return mine
+
+    def __exit__(self, *failure: object) -> None:
+        _thread.deadline = self._outer
 
 
 def current() -> Deadline:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -208,7 +209,11 @@ def _resolve(endpoint: Endpoint, deadline: Deadline) -> list[Address]:
         except (OSError, UnicodeError) as error:
             failure.append(error)
 
-    thread = threading.Thread(target=look_up_name, name="kmip-resolve", daemon=True)
+    def on_thread() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are for the host's threads
+        look_up_name()
+
+    thread = threading.Thread(target=on_thread, name="kmip-resolve", daemon=True)
     try:
         thread.start()
     except RuntimeError:
