@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import cryptography
 import pytest
 from fix_native import Host
 
@@ -181,6 +182,21 @@ def test_a_missing_module_is_one_line_and_a_general_error(host: Host, doctored: 
     run = host("load", "lazy", library=doctored("deadline.py", None))
     assert f"initialize {GENERAL_ERROR}" in run.stdout
     assert re.fullmatch(r"mrhsm_p11: cannot start: .*deadline.*\n", run.stderr), run.stderr
+
+
+@pytest.mark.parametrize("module", ["_cffi_backend.abi3.so", "cryptography/hazmat/bindings/_rust.abi3.so"])
+def test_a_broken_native_dependency_is_one_line_and_a_general_error(
+    host: Host, doctored: Doctored, tmp_path: Path, module: str
+) -> None:
+    library = doctored("__init__.py", "")
+    site = tmp_path / "site"
+    shutil.copytree(
+        Path(cryptography.__file__).parent, site / "cryptography", ignore=shutil.ignore_patterns("_rust*.so")
+    )
+    (site / module).write_bytes(b"not a shared object")
+    run = host("load", "lazy", library=library)
+    assert f"initialize {GENERAL_ERROR}" in run.stdout
+    assert re.fullmatch(rf"mrhsm_p11: cannot start: .*{re.escape(module)}.*\n", run.stderr), run.stderr
 
 
 def test_exports_the_functions_of_the_standard_and_nothing_else(library_path: Path) -> None:
