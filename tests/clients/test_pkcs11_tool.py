@@ -56,6 +56,7 @@ def test_secret_keys(client_token: ClientToken) -> None:
     assert "tool-" not in tool("-O", "--type", "secrkey")
 
 
+@pytest.mark.parametrize("client_token", ["file", "kmip", "stock"], indirect=True)
 @pytest.mark.parametrize(
     ("key", "mechanisms"),
     [("rsa:2048", ("SHA256-RSA-PKCS", "SHA256-RSA-PKCS-PSS")), ("EC:prime256v1", ("ECDSA-SHA256",))],

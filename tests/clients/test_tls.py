@@ -37,7 +37,7 @@ def name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common)])
 
 
-def issue(folder: Path, public_der: bytes) -> None:
+def issue(folder: Path, public_pem: bytes) -> None:
     """Write ca.pem and server.pem: a certificate for 127.0.0.1 on this public key, by an authority made here."""
     authority = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
@@ -47,7 +47,7 @@ def issue(folder: Path, public_der: bytes) -> None:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(authority, hashes.SHA256())
     )
-    public = serialization.load_der_public_key(public_der)
+    public = serialization.load_pem_public_key(public_pem)
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     server = (
         x509.CertificateBuilder(root.subject, name("server"), public, 2, *dates)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def port_of(process: subprocess.Popen[bytes]) -> int:
     raise AssertionError(f"s_server did not start:\n{text.decode()}")
 
 
-@pytest.mark.parametrize("client_token", ["file", "kmip", "stock"], indirect=True)
+@pytest.mark.parametrize("client_token", ["file", "kmip"], indirect=True)
 @pytest.mark.parametrize(("key_type", "key_id"), [("rsa:2048", "d1"), ("EC:prime256v1", "d2")])
 def test_tls_server(client_token: ClientToken, key_type: str, key_id: str) -> None:
     if not list(Path("/usr/lib").glob("*/engines-3/pkcs11.so")):
@@ -102,11 +102,13 @@ def test_tls_server(client_token: ClientToken, key_type: str, key_id: str) -> No
     folder, label = client_token.home, f"tls-{key_id}"
     (folder / "openssl.cnf").write_text(SETTINGS.format(module=client_token.module))
     client_token.tool("--keypairgen", "--key-type", key_type, "--id", key_id, "--label", label)
-    client_token.tool("--read-object", "--type", "pubkey", "--id", key_id, "-o", "public.der")
-    issue(folder, (folder / "public.der").read_bytes())
-    key = f"pkcs11:serial={client_token.serial};object={label};type=private"
+    # Not with pkcs11-tool --read-object: OpenSC 0.23 beside OpenSSL 3.0.13 fails for some EC keys, whatever the token.
+    key = f"pkcs11:serial={client_token.serial};object={label};type="
+    engine = ("pkey", "-engine", "pkcs11", "-inform", "engine", "-in", f"{key}public", "-pubin", "-pubout")
+    client_token.good("openssl", *engine, "-out", "public.pem", OPENSSL_CONF=str(folder / "openssl.cnf"))
+    issue(folder, (folder / "public.pem").read_bytes())
     context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-    with s_server(client_token, key) as port:
+    with s_server(client_token, f"{key}private") as port:
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context.minimum_version = context.maximum_version = version
             with (
