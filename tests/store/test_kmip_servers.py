@@ -242,6 +242,17 @@ def test_a_key_costs_one_message_to_read_and_a_search_another(make_kmip_place: M
     assert reader._servers.client.pool.statistics.messages - before == 2
 
 
+def test_what_others_destroyed_is_not_listed_by_its_note(make_kmip_place: Make, make_appliance: MakeAppliance) -> None:
+    server = make_appliance(nine=True, keep_destroyed=True)
+    place = make_kmip_place(server)
+    here = place.open("here")
+    kept_uid, gone = (here.insert(aes_key(LABEL=label), Secret(KEY)).uid for label in ("kept", "gone"))
+    client = Client(make_pool(server.connection(), Config()))
+    client.revoke(gone, RevocationReasonCode.CESSATION_OF_OPERATION, deadline=Deadline(5))
+    client.destroy(gone, deadline=Deadline(5))
+    assert uids(here) == {kept_uid}
+
+
 # ---- cluster keys
 
 
