@@ -12,7 +12,6 @@ from fix_appliance import Server
 from fix_stores import SERIAL, KeysUnderTest, StoreUnderTest
 
 from mrhsm_p11.config import Config
-from mrhsm_p11.errors import AttributeReadOnly
 from mrhsm_p11.store.kmip.keys import KmipKeys
 from mrhsm_p11.store.kmip.store import KmipStore
 from mrhsm_p11.tokendir.files import TokenDirectory
@@ -92,10 +91,3 @@ def kmip_store(make_kmip_place: Callable[..., KmipPlace], appliance: Server) -> 
 def kmip_keys(make_kmip_place: Callable[..., KmipPlace], appliance: Server) -> KeysUnderTest:
     place = make_kmip_place(appliance)
     return KeysUnderTest(place.open_keys, place.open)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A managed object's usage mask is fixed when it is made, so CKA_WRAP cannot be given to it later."""
-    for item in items:
-        if item.name == "test_an_update_changes_what_it_names[kmip_store]":
-            item.add_marker(pytest.mark.xfail(raises=AttributeReadOnly, reason="the usage mask cannot be widened"))

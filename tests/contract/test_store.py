@@ -202,8 +202,8 @@ def test_attributes_of_the_material_narrow_nothing_wrongly(store: Store) -> None
 def test_an_update_changes_what_it_names(place: StoreUnderTest) -> None:
     given = aes_key(ID=b"1")
     uid = place.open().insert(given, Secret(KEY)).uid
-    changed = place.open().update(uid, {CKA.LABEL: "new ü", CKA.ID: b"2", CKA.WRAP: True})
-    expected = {**given, CKA.LABEL: "new ü", CKA.ID: b"2", CKA.WRAP: True}
+    changed = place.open().update(uid, {CKA.LABEL: "new ü", CKA.ID: b"2", CKA.ENCRYPT: False})
+    expected = {**given, CKA.LABEL: "new ü", CKA.ID: b"2", CKA.ENCRYPT: False}
     assert changed.uid == uid
     assert kept(changed, expected) == expected
     store = place.open()
