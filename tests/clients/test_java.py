@@ -20,3 +20,4 @@ def test_key_store_entries_outlive_the_jvm(client_token: ClientToken) -> None:
         output = client_token.good("java", "-XX:TieredStopAtLevel=1", PROGRAM, step, settings)
         assert output.endswith("OK\n"), output
         assert ("refused: AEADBadTagException" in output) == (step != "delete")
+    assert "java-" not in client_token.tool("-O")

@@ -97,7 +97,9 @@ def test_certificate(client_token: ClientToken) -> None:
 
 def test_random_bytes(client_token: ClientToken) -> None:
     client_token.good("pkcs11-tool", "--module", client_token.module, "--generate-random", 33, "-o", "random")
-    assert len((client_token.home / "random").read_bytes()) == 33
+    drawn = (client_token.home / "random").read_bytes()
+    assert len(drawn) == 33
+    assert drawn != bytes(33)
 
 
 def test_a_token_of_its_own(make_client: Made) -> None:
