@@ -125,13 +125,20 @@ def generate() -> None:
 # ---- the library ----
 
 # Runs once, inside cffi_start_python(). A failure becomes one line and CKR_GENERAL_ERROR instead of cffi's report.
+# What the imports make stays for good: a collector that looks through it meanwhile would cost a twelfth of the start.
 _START = """
+import gc
 from mrhsm_p11.abi._native import ffi, lib
+if lib.python_is_ours():
+    gc.disable()
 try:
     from mrhsm_p11.abi import entry
     entry.register(ffi, lib)
 except BaseException as error:
     lib.refuse_start(f"{type(error).__name__}: {error}".encode())
+if lib.python_is_ours():
+    gc.freeze()
+    gc.enable()
 """
 
 # What Python may ask of the C front: see the first two in boot.c, the others in wait.c.
