@@ -344,6 +344,28 @@ def _killed_at(point: int, legacy: Mapping[ClusterKey, Secret], *, after: bool) 
     return survivor, later
 
 
+def test_every_key_is_noted_before_it_is_made_and_after() -> None:
+    calls: list[str] = []
+    store, keeper = FakeKeys(before=calls.append), Keeper(calls.append)
+    enable(keeper, store)
+    made = [at for at, call in enumerate(calls) if call == "create"]
+    assert [calls[at - 1 : at + 2] for at in made] == [["save", "create", "save"]] * len(KEYS)
+    notes = [settings.cluster.journal for settings in keeper.saved if settings.cluster]
+    assert [step.uid for step in notes[0]] == [""]
+    assert [step.uid for step in notes[1]] == [next(iter(store.objects))]
+
+
+def test_a_key_of_a_dead_run_gives_way_to_another_nodes() -> None:
+    store, keeper = FakeKeys(), Keeper()
+    rival = store.add(CORE.name(CLUSTER), b"r" * 32, KeyState.PRE_ACTIVE)
+    own = store.add(CORE.name(CLUSTER), b"o" * 32, KeyState.PRE_ACTIVE)
+    Journal(keeper, CLUSTER).made(CORE, own)
+    events = enable(keeper, store)
+    assert record(keeper, CORE).uid == rival
+    assert (store.states()[rival], store.states()[own]) == (KeyState.ACTIVE, KeyState.DEACTIVATED)
+    assert (Happened.REVOKED, "Core KEK") in happened(events)
+
+
 def test_the_cluster_keys_can_be_unwrapped_throughout(fake_keys: FakeKeys) -> None:
     keeper = Keeper()
     enable(keeper, fake_keys, LEGACY)
