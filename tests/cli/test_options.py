@@ -93,7 +93,9 @@ def test_tables_are_complete() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "needs a command: init, set, info, enable"),
+        ([], "A command is needed: init, set, info, enable"),
+        (["-version"], "see mrhsm -help"),
+        (["frob"], "see mrhsm -help"),
         (["enabel"], "did you mean enable?"),
         (["xyzzy"], "see mrhsm -help"),
         (["set", "-sopin", "1234"], "Nothing to set"),
@@ -112,7 +114,8 @@ def test_usage_errors_exit_2_with_one_line(words: list[str], says: str, capsys: 
     assert told.err.count("\n") == 1
 
 
-def test_help_of_all(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["-help"]) == 0
+@pytest.mark.parametrize("word", ["-help", "help"])
+def test_help_of_all(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 0
     out = capsys.readouterr().out
     assert all(f"  {command.name} " in out for command in COMMANDS)

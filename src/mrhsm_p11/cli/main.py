@@ -41,8 +41,8 @@ def _run(words: Sequence[str]) -> None:
 
     table = {command.name: command for command in COMMANDS}
     if not words:
-        raise UsageError(f"mrhsm needs a command: {', '.join(table)}")
-    if words[0] in HELP:
+        raise UsageError(f"a command is needed: {', '.join(table)}")
+    if words[0] in (*HELP, "help"):
         print("usage: mrhsm command [options]\n")
         print("\n".join(f"  {command.name:<8}{command.summary}" for command in COMMANDS))
         print("\nmrhsm command -help lists a command's options.")

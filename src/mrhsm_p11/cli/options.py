@@ -82,7 +82,7 @@ def parse(command: Command, words: Sequence[str]) -> Given:
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return the known word that was probably meant, "" when none is near."""
     bare = {name.lstrip("-"): name for name in known}
-    found = difflib.get_close_matches(word.lstrip("-").lower(), bare, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(word.lstrip("-").lower(), bare, n=1, cutoff=0.6)
     return bare[found[0]] if found else ""
 
 
