@@ -20,6 +20,7 @@ from mrhsm_p11.abi.structs import LONGEST
 from mrhsm_p11.config import Config
 from mrhsm_p11.constants import CKA, CKF, CKM, CKR
 from mrhsm_p11.errors import KeyUnextractable, MrhsmError
+from mrhsm_p11.mapping.results import Fault, ServerFault
 from mrhsm_p11.parameters import GCMParams, Mechanism
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.token import provider
@@ -322,6 +323,15 @@ def test_every_failure_is_a_code_and_a_line(error: BaseException, answer: int, l
     text = log_file.read_text() if line else ""
     assert re.search(line, text), text
     assert "00112233" not in text
+
+
+def test_a_server_fault_is_kept_for_session_info_and_logged(monkeypatch: pytest.MonkeyPatch, log_file: Path) -> None:
+    session = SimpleNamespace(device_error=0)
+    monkeypatch.setattr(provider, "session", {7: session}.__getitem__)
+    call, _ = wrapped("C_DestroyObject", ServerFault("keys.example:5696 did not answer", Fault.TIMED_OUT))
+    assert call(7, 1) == CKR.DEVICE_ERROR
+    assert session.device_error == Fault.TIMED_OUT
+    assert "warning" in log_file.read_text()
 
 
 def test_handlers_are_found_by_name_and_strays_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import ModuleType, TracebackType
 from typing import Any
@@ -15,7 +16,7 @@ from mrhsm_p11.abi.marshal import Arguments, crossings
 from mrhsm_p11.abi.plan import plan
 from mrhsm_p11.constants import CKR
 from mrhsm_p11.crypto import engine
-from mrhsm_p11.errors import CryptokiError, MrhsmError
+from mrhsm_p11.errors import CryptokiError, DeviceError, MrhsmError
 from mrhsm_p11.functions import crypto
 from mrhsm_p11.token import provider
 
@@ -75,6 +76,7 @@ def wrap(ffi: Any, name: str, handler: Handler, refused: Refused | None = None) 
     only = reads[0] if len(reads) == 1 else None  # half of all functions; saves a list each
     write = _one_write(tuple(step.write for step in steps if step.write))
     any_time = name in BEFORE_INITIALIZE
+    in_session = PROTOTYPES[name][0][0] == "CK_SESSION_HANDLE"
 
     def call(*args: Any) -> int:
         current = provider.current
@@ -93,6 +95,8 @@ def wrap(ffi: Any, name: str, handler: Handler, refused: Refused | None = None) 
                 result = handler(*given)
             return write(args, result)
         except BaseException as error:  # noqa: BLE001 - beyond here is C: every failure becomes a code
+            if in_session and isinstance(error, DeviceError):
+                _remember(args[0], error)
             return _answer(name, error)
 
     return call
@@ -119,10 +123,18 @@ def _one_write(writes: tuple[Callable[[Arguments, Any], int], ...]) -> Callable[
     return write
 
 
+def _remember(session: int, fault: DeviceError) -> None:
+    """Keep which fault it was for C_GetSessionInfo, in a session that is still there."""
+    with suppress(CryptokiError):
+        provider.session(session).device_error = fault.device_error
+
+
 def _answer(name: str, error: BaseException) -> int:
     """Return the CKR of a failure, and log it as loudly as it deserves."""
     if isinstance(error, CryptokiError):
-        if log.enabled("debug"):
+        if isinstance(error, DeviceError):
+            log.warning(f"{name}: {error}")
+        elif log.enabled("debug"):
             log.debug(f"{name}: CKR_{CKR.name(error.ckr)}: {error}")
         return error.ckr
     if isinstance(error, MrhsmError):
