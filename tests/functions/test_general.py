@@ -31,6 +31,7 @@ from mrhsm_p11.functions import crypto, general, sessions
 from mrhsm_p11.mapping import mechanisms
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.token import provider
+from mrhsm_p11.token.slots import Slot
 from mrhsm_p11.tokendir import entries
 from mrhsm_p11.tokendir.settings import ClusterRecord
 
@@ -139,6 +140,19 @@ def test_a_token_keeps_the_slot_it_was_made_through_until_finalize(started: Path
     general.finalize(False)
     general.initialize(None)
     assert general.get_slot_list(True) == [*(entries.slot_id(str(one)) for one in serials), 0]
+
+
+def test_a_token_is_seated_once_even_if_its_entry_is_seen_first(started: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = provider.require().slots
+    seat = slots.seat
+
+    def seen_first(slot: Slot, entry: entries.TokenEntry) -> None:
+        slots.refresh()  # what another thread's C_GetSlotList does
+        seat(slot, entry)
+
+    monkeypatch.setattr(slots, "seat", seen_first)
+    general.init_token(0, Secret(SO_PIN), LABEL)
+    assert general.get_slot_list(True) == [0, 1]
 
 
 def test_tokens_of_other_processes_appear(started: Path) -> None:

@@ -51,12 +51,13 @@ class Slots:
             self._arrange(entries.load(self.directory) if stamp else ())
             self._stamp = stamp
 
-    def seat(self, slot: Slot, entry: TokenEntry) -> Token:
-        """Put a token just made into the empty slot it was made through."""
+    def seat(self, slot: Slot, entry: TokenEntry) -> None:
+        """Put a token just made into the empty slot it was made through, and nowhere else."""
         with self._changing:
             slot.token = self._token(entry)
-        self.refresh()
-        return slot.token
+            others = [one for one in self.by_id.values() if one.token is None or one.token.serial != entry.serial]
+            self.by_id = {one.id: one for one in [*others, slot]}
+            self._stamp = None  # another thread may have seen the token in mrhsm.conf before it was seated
 
     def slot_of(self, token: Token) -> int:
         """Return the id of the slot that a token is in."""
