@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from mrhsm_p11.cli.commands import COMMANDS, REMOVABLE
+from mrhsm_p11.cli.commands import COMMANDS
+from mrhsm_p11.cli.commands.settings import REMOVABLE
 from mrhsm_p11.cli.layouts import EVENTS, KEY_HEADINGS
 from mrhsm_p11.cli.main import main
 from mrhsm_p11.cli.options import Command, Option, UsageError, parse, usage

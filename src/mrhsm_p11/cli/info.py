@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mrhsm_p11.cli import layouts, pins
-from mrhsm_p11.cli.options import Given, Option
+from mrhsm_p11.cli.options import Command, Given, Option
 from mrhsm_p11.cluster import setup, stores
 from mrhsm_p11.config import Config
 from mrhsm_p11.errors import MrhsmError
@@ -77,3 +77,5 @@ SECTIONS: dict[str, Callable[[OpenToken, Config], str]] = {
     "-file": lambda token, _: _status("file", token),
 }
 STATUS = {"kmip": "-kmip", "file": "-file"}
+
+INFO = Command("info", "Show slots, configuration and keys; everything there is without options.", OPTIONS, run)

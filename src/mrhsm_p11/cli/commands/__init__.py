@@ -1,0 +1,17 @@
+"""The subcommands: one module a theme, one row a command, in the order in which they are listed."""
+
+from __future__ import annotations
+
+from mrhsm_p11.cli import info
+from mrhsm_p11.cli.commands import keys, library, officer, settings
+from mrhsm_p11.cli.options import Command
+
+COMMANDS: tuple[Command, ...] = (
+    settings.INIT,
+    settings.SET,
+    info.INFO,
+    keys.ENABLE,
+    settings.REMOVE,
+    officer.SOPIN,
+    library.PATH,
+)
