@@ -8,13 +8,15 @@ from mrhsm_p11.kmip.vocabulary import ItemType, Operation, ResultReason, ResultS
 class KMIPError(Exception):
     """A failed exchange.
 
-    `sent` tells whether the request may have reached the server: what it asks for may then have happened.
+    `sent` tells whether the request may have reached the server: what it asks for may then have happened. `stage` is
+    how far a connection came: "name", "tcp" or "tls" is what failed, empty is a connection that stood.
     """
 
-    def __init__(self, text: str, server: str = "", *, sent: bool = False) -> None:
+    def __init__(self, text: str, server: str = "", *, sent: bool = False, stage: str = "") -> None:
         super().__init__(text)
         self.server = server
         self.sent = sent
+        self.stage = stage
 
 
 class Unreachable(KMIPError):

@@ -59,11 +59,15 @@ _LOST = {errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ESHUTDOWN, err
 
 
 def unresolved(server: str, host: str, why: str) -> KMIPError:
-    return Unreachable(f"the name {host} of the server {server} cannot be resolved: {why}", server)
+    return Unreachable(f"the name {host} of the server {server} cannot be resolved: {why}", server, stage="name")
 
 
 def connecting(error: OSError, server: str) -> KMIPError:
     """Explain why there is no TCP connection."""
+    return _at("tcp", _connecting(error, server))
+
+
+def _connecting(error: OSError, server: str) -> KMIPError:
     if isinstance(error, TimeoutError):
         return TimedOut(f"{server} did not answer the connection in time", server)
     if error.errno == errno.ECONNREFUSED:
@@ -74,6 +78,10 @@ def connecting(error: OSError, server: str) -> KMIPError:
 
 def handshaking(error: OSError, server: str, name: str) -> KMIPError:
     """Explain why there is no TLS connection with the server that should have `name`."""
+    return _at("tls", _handshaking(error, server, name))
+
+
+def _handshaking(error: OSError, server: str, name: str) -> KMIPError:
     if isinstance(error, TimeoutError):
         return TimedOut(f"{server} did not finish the TLS handshake in time", server)
     code = getattr(error, "verify_code", None)
@@ -96,7 +104,7 @@ def exchanging(error: OSError, server: str, *, first: bool) -> KMIPError:
     told = _told(error, server)
     if told is not None:
         told.sent = not (first and isinstance(told, AuthenticationRefused))
-        return told
+        return told if told.sent else _at("tls", told)
     return lost(server, first=first)
 
 
@@ -106,6 +114,11 @@ def lost(server: str, *, first: bool, received: int = 0) -> KMIPError:
         return Unreachable(f"{server} closed the connection in the middle of a reply", server, sent=True)
     perhaps = ": it may refuse our certificate" if first else ""
     return Unreachable(f"{server} closed the connection without a reply{perhaps}", server, sent=True)
+
+
+def _at(stage: str, error: KMIPError) -> KMIPError:
+    error.stage = stage
+    return error
 
 
 def _told(error: OSError, server: str) -> KMIPError | None:

@@ -58,6 +58,15 @@ class Identity:
     key_pem: Secret | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What the TLS handshake settled; certificates are DER, the server's own first."""
+
+    tls_version: str
+    cipher: str
+    chain: tuple[bytes, ...]
+
+
 class _PassphraseNeeded(Exception):
     """The private key is encrypted."""
 
@@ -347,6 +356,15 @@ class Connection:
         except OSError:
             return True
         return True
+
+    def peer(self) -> Peer:
+        """Return whom we talk to, and how."""
+        leaf = self._secured.getpeercert(binary_form=True)
+        chain: list[bytes] = getattr(self._secured, "get_verified_chain", list)()  # since Python 3.13
+        cipher = self._secured.cipher()
+        return Peer(
+            self._secured.version() or "", cipher[0] if cipher else "", tuple(chain or ([leaf] if leaf else []))
+        )
 
     def close(self) -> None:
         """Close the descriptor. No TLS shutdown is sent, so that a forked child may do it to its parent's."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mrhsm_p11.config import Config
+    from mrhsm_p11.store.kmip.inspecting import Inspection
     from mrhsm_p11.store.kmip.keys import KmipKeys
     from mrhsm_p11.store.kmip.store import KmipStore
     from mrhsm_p11.tokendir.files import TokenDirectory
@@ -60,3 +61,10 @@ def ping(connection: Connection, config: Config) -> list[tuple[str, str | None]]
     from mrhsm_p11.store.kmip.pinging import ping
 
     return ping(connection, config)
+
+
+def inspect(connection: Connection, config: Config, *, probe: bool = True) -> list[Inspection]:
+    """Return what is found of each configured server; `probe`: also which operations work."""
+    from mrhsm_p11.store.kmip.inspecting import inspect
+
+    return inspect(connection, config, probe=probe)
