@@ -21,7 +21,8 @@ from mrhsm_p11.config import Config
 from mrhsm_p11.constants import CKA, CKF, CKM, CKR
 from mrhsm_p11.errors import KeyUnextractable, MrhsmError
 from mrhsm_p11.mapping.results import Fault, ServerFault
-from mrhsm_p11.parameters import GCMParams, Mechanism
+from mrhsm_p11.parameters import Mechanism
+from mrhsm_p11.parameters.symmetric import GCMParams
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.token import provider
 

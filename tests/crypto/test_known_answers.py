@@ -12,7 +12,7 @@ from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.errors import SignatureInvalid, SignatureLenRange
 from mrhsm_p11.mapping.codecs import ULONG_BYTES
 from mrhsm_p11.mapping.mechanisms import ROWS
-from mrhsm_p11.parameters import CTRParams, GCMParams
+from mrhsm_p11.parameters.symmetric import CTRParams, GCMParams
 from mrhsm_p11.secret import Secret
 
 # SP 800-38A, appendix F

@@ -300,7 +300,7 @@ WRAPPING = [row for row in ROWS.values() if row.wraps_private]
 ], ids=["RSA", "EC", "AES"])  # fmt: skip
 def test_keys_come_out_as_they_went_in(row: object, cls: int, key_type: int, form: bytes) -> None:
     from mrhsm_p11.mapping.mechanisms import MechanismRow
-    from mrhsm_p11.parameters import GCMParams
+    from mrhsm_p11.parameters.symmetric import GCMParams
 
     assert isinstance(row, MechanismRow)
     parameter = {"gcm": GCMParams(bytes(12), b"", 128), "cbc-pad": bytes(16)}.get(row.mode)

@@ -26,7 +26,8 @@ from mrhsm_p11.errors import (
 )
 from mrhsm_p11.mapping.codecs import ULONG_BYTES
 from mrhsm_p11.mapping.mechanisms import ROWS, MechanismRow
-from mrhsm_p11.parameters import CTRParams, GCMParams, OAEPParams, PSSParams
+from mrhsm_p11.parameters.rsa import OAEPParams, PSSParams
+from mrhsm_p11.parameters.symmetric import CTRParams, GCMParams
 from mrhsm_p11.secret import Secret
 
 IV = bytes(range(16))
@@ -210,7 +211,7 @@ def test_mac_keys_and_parameters(row: MechanismRow) -> None:
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Secret, Secret]:
-    return engine.generate_pair(ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN], {CKA.MODULUS_BITS: 1024})
+    return engine.generate_pair(ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN], {CKA.MODULUS_BITS: 1024}, {})
 
 
 SHA256_PSS = PSSParams(CKM.SHA256, CKG.MGF1_SHA256, 32)
@@ -256,7 +257,7 @@ def test_oaep_parameters(pair: tuple[Secret, Secret], parameter: AnyParameter) -
 
 def test_a_key_of_another_kind(pair: tuple[Secret, Secret]) -> None:
     curve = {CKA.EC_PARAMS: bytes.fromhex("06082a8648ce3d030107")}
-    ec_pair = engine.generate_pair(ROWS[CKM.EC_KEY_PAIR_GEN], curve)
+    ec_pair = engine.generate_pair(ROWS[CKM.EC_KEY_PAIR_GEN], curve, {})
     for mechanism, parameter, right, wrong in (
         (CKM.ECDSA, None, CKK.EC, pair),
         (CKM.ECDSA_SHA256, None, CKK.EC, pair),
@@ -282,7 +283,7 @@ def test_a_mechanism_used_for_what_it_does_not_do() -> None:
         lambda: engine.signer(ROWS[CKM.AES_ECB], None, CKK.AES, KEY),
         lambda: engine.verifier(ROWS[CKM.AES_ECB], None, CKK.AES, KEY),
         lambda: engine.generate_secret(ROWS[CKM.AES_ECB], 32),
-        lambda: engine.generate_pair(ROWS[CKM.ECDSA], {}),
+        lambda: engine.generate_pair(ROWS[CKM.ECDSA], {}, {}),
         lambda: engine.wrapped_size(ROWS[CKM.SHA256], None, 3),
     ):
         with pytest.raises(MechanismInvalid):

@@ -26,7 +26,7 @@ from mrhsm_p11.errors import (
     TemplateIncomplete,
 )
 from mrhsm_p11.mapping.mechanisms import ROWS, MechanismRow
-from mrhsm_p11.parameters import OAEPParams, PSSParams
+from mrhsm_p11.parameters.rsa import OAEPParams, PSSParams
 from mrhsm_p11.secret import Secret
 
 Pair = tuple[Secret, Secret]
@@ -44,12 +44,12 @@ MESSAGE = b"a message of some length, longer than one block of any hash that is 
 
 @pytest.fixture(scope="module")
 def rsa_pair() -> Pair:
-    return engine.generate_pair(ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN], {CKA.MODULUS_BITS: 2048})
+    return engine.generate_pair(ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN], {CKA.MODULUS_BITS: 2048}, {})
 
 
 @pytest.fixture(scope="module", params=CURVES, ids=lambda curve: curve.name)
 def ec_pair(request: pytest.FixtureRequest) -> Pair:
-    return engine.generate_pair(ROWS[CKM.EC_KEY_PAIR_GEN], {CKA.EC_PARAMS: request.param.oid})
+    return engine.generate_pair(ROWS[CKM.EC_KEY_PAIR_GEN], {CKA.EC_PARAMS: request.param.oid}, {})
 
 
 def rsa_keys(pair: Pair) -> tuple[rsa.RSAPublicKey, rsa.RSAPrivateKey]:
@@ -131,7 +131,7 @@ def test_how_much_rsa_signs_unhashed(rsa_pair: Pair) -> None:
 
 
 def test_a_key_too_short_for_the_hash_it_should_sign() -> None:
-    pair = engine.generate_pair(ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN], {CKA.MODULUS_BITS: 1024})
+    pair = engine.generate_pair(ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN], {CKA.MODULUS_BITS: 1024}, {})
     verify(ROWS[CKM.SHA512_RSA_PKCS], None, pair, MESSAGE, sign(ROWS[CKM.SHA512_RSA_PKCS], None, pair, MESSAGE))
 
 
@@ -228,22 +228,23 @@ def test_bad_oaep_is_an_error_and_bad_v15_padding_is_not_told(rsa_pair: Pair) ->
 
 def test_pairs_are_as_the_template_asks() -> None:
     row = ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN]
-    spki, pkcs8 = engine.generate_pair(row, {CKA.MODULUS_BITS: 1032, CKA.PUBLIC_EXPONENT: b"\3"})
+    spki, pkcs8 = engine.generate_pair(row, {CKA.MODULUS_BITS: 1032, CKA.PUBLIC_EXPONENT: b"\3"}, {})
     public, private = rsa_keys((spki, pkcs8))
     assert (public.key_size, public.public_numbers().e) == (1032, 3)
     assert private.public_key().public_numbers() == public.public_numbers()
-    other = load_der_public_key(engine.generate_pair(row, {CKA.MODULUS_BITS: 1024})[0].reveal())
+    other = load_der_public_key(engine.generate_pair(row, {CKA.MODULUS_BITS: 1024}, {})[0].reveal())
     assert isinstance(other, rsa.RSAPublicKey)
     assert other.public_numbers().e == 65537
     with pytest.raises(TemplateIncomplete):
-        engine.generate_pair(row, {})
+        engine.generate_pair(row, {}, {})
     for bad in (
         {CKA.MODULUS_BITS: 1023},
         {CKA.MODULUS_BITS: 8200},
         {CKA.MODULUS_BITS: 2048, CKA.PUBLIC_EXPONENT: b"\5"},
+        {CKA.MODULUS_BITS: 2048, CKA.PUBLIC_EXPONENT: b""},
     ):
         with pytest.raises(AttributeValueInvalid):
-            engine.generate_pair(row, bad)
+            engine.generate_pair(row, bad, {})
 
 
 def test_curves_by_identifier_and_by_name() -> None:
@@ -251,17 +252,17 @@ def test_curves_by_identifier_and_by_name() -> None:
     for curve in CURVES:
         for name in (curve.name, *curve.other_names):
             params = bytes((0x13, len(name))) + name.encode()
-            key = load_der_public_key(engine.generate_pair(row, {CKA.EC_PARAMS: params})[0].reveal())
+            key = load_der_public_key(engine.generate_pair(row, {CKA.EC_PARAMS: params}, {})[0].reveal())
             assert isinstance(key, ec.EllipticCurvePublicKey)
             assert key.curve.name == curve.name
     with pytest.raises(TemplateIncomplete):
-        engine.generate_pair(row, {})
+        engine.generate_pair(row, {}, {})
     for known_but_not_here in (bytes.fromhex("06052b8104000a"), b"\x13\x09secp256k1", b"\x30\x00"):
         with pytest.raises(CurveNotSupported):
-            engine.generate_pair(row, {CKA.EC_PARAMS: known_but_not_here})
+            engine.generate_pair(row, {CKA.EC_PARAMS: known_but_not_here}, {})
     for malformed in (b"", b"\5\0", b"secp256r1", bytes.fromhex("06082a8648ce3d0301"), b"\x06\x80"):
         with pytest.raises(DomainParamsInvalid):
-            engine.generate_pair(row, {CKA.EC_PARAMS: malformed})
+            engine.generate_pair(row, {CKA.EC_PARAMS: malformed}, {})
 
 
 def test_every_signing_mechanism_takes_the_key_types_it_names() -> None:

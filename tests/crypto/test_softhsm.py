@@ -18,7 +18,8 @@ from mrhsm_p11.crypto import engine
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.crypto.ec_keys import CURVES
 from mrhsm_p11.mapping.mechanisms import HASHES, ROWS, MechanismRow
-from mrhsm_p11.parameters import CTRParams, GCMParams, PSSParams
+from mrhsm_p11.parameters.rsa import PSSParams
+from mrhsm_p11.parameters.symmetric import CTRParams, GCMParams
 from mrhsm_p11.secret import Secret
 
 LIBRARY = next(iter(Path("/usr/lib").glob("**/libsofthsm2.so")), None)
@@ -97,7 +98,7 @@ def signed(row: MechanismRow, parameter: AnyParameter, pair: tuple[Secret, Secre
 
 
 def test_rsa_signatures(environment: dict[str, str]) -> None:
-    pair = engine.generate_pair(ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN], {CKA.MODULUS_BITS: 2048})
+    pair = engine.generate_pair(ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN], {CKA.MODULUS_BITS: 2048}, {})
     public = load_der_public_key(pair[0].reveal())
     assert isinstance(public, rsa.RSAPublicKey)
     key = public.public_bytes(Encoding.DER, PublicFormat.PKCS1).hex()
@@ -118,7 +119,7 @@ def test_rsa_signatures(environment: dict[str, str]) -> None:
 def test_ecdsa_signatures(environment: dict[str, str]) -> None:
     requests: list[Request] = []
     for curve in CURVES:
-        pair = engine.generate_pair(ROWS[CKM.EC_KEY_PAIR_GEN], {CKA.EC_PARAMS: curve.oid})
+        pair = engine.generate_pair(ROWS[CKM.EC_KEY_PAIR_GEN], {CKA.EC_PARAMS: curve.oid}, {})
         for data in (TEXT[:20], TEXT[:32]):
             signature = signed(ROWS[CKM.ECDSA], None, pair, data)
             key = pair[0].reveal().hex()

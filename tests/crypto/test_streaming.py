@@ -11,7 +11,7 @@ from mrhsm_p11.crypto import engine
 from mrhsm_p11.crypto.base import Cipher
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.mapping.mechanisms import ROWS, MechanismRow
-from mrhsm_p11.parameters import CTRParams, GCMParams
+from mrhsm_p11.parameters.symmetric import CTRParams, GCMParams
 from mrhsm_p11.secret import Secret
 
 IV = bytes(range(16))

@@ -167,7 +167,11 @@ def use(session: int, purpose: str, key: int, mechanism: Mechanism | None = None
         getattr(crypto, f"{purpose}_init")(session, None, 0)
 
 
-@pytest.mark.parametrize("purpose", usage.PURPOSES)
+# What the AES and HMAC keys of these tests can be wanted for; other purposes have other keys and tests of their own.
+SIX = ("encrypt", "decrypt", "sign", "verify", "wrap", "unwrap")
+
+
+@pytest.mark.parametrize("purpose", SIX)
 def test_a_key_does_what_its_attribute_allows(user_session: int, made: dict[str, int], purpose: str) -> None:
     key = made[_PURPOSE_KEYS[purpose]]
     use(user_session, purpose, key)
@@ -176,7 +180,7 @@ def test_a_key_does_what_its_attribute_allows(user_session: int, made: dict[str,
         use(user_session, purpose, key)
 
 
-@pytest.mark.parametrize("purpose", usage.PURPOSES)
+@pytest.mark.parametrize("purpose", SIX)
 def test_an_allowed_mechanism_list_is_exhaustive(user_session: int, purpose: str) -> None:
     attribute = usage.PURPOSES[purpose].attribute
     for allowed, error in (
@@ -226,7 +230,7 @@ def test_the_handle_must_be_a_key_s(user_session: int, purpose: str, error: type
             use(user_session, purpose, handle)
 
 
-@pytest.mark.parametrize("purpose", usage.PURPOSES)
+@pytest.mark.parametrize("purpose", SIX)
 def test_the_mechanism_must_serve_the_purpose(user_session: int, made: dict[str, int], purpose: str) -> None:
     with pytest.raises(MechanismInvalid):
         use(user_session, purpose, made[_PURPOSE_KEYS[purpose]], Mechanism(CKM.SHA256))
@@ -241,15 +245,15 @@ def test_parameters_are_checked_before_an_operation_begins(user_session: int, ma
 RECEDING = {"decrypt", "verify", "unwrap"}
 
 
-@pytest.mark.parametrize("purpose", usage.PURPOSES)
+@pytest.mark.parametrize("purpose", SIX)
 @pytest.mark.parametrize(
     ("start", "end", "allowed"),
     [
-        (b"", b"", set(usage.PURPOSES)),
-        (b"20200101", b"29990101", set(usage.PURPOSES)),
+        (b"", b"", set(SIX)),
+        (b"20200101", b"29990101", set(SIX)),
         (b"29990101", b"", set()),
         (b"", b"20200101", RECEDING),
-        (time.strftime("%Y%m%d", time.gmtime()).encode(), b"", set(usage.PURPOSES)),
+        (time.strftime("%Y%m%d", time.gmtime()).encode(), b"", set(SIX)),
     ],
 )
 def test_dates_bound_what_a_key_does(
@@ -264,12 +268,12 @@ def test_dates_bound_what_a_key_does(
         use(user_session, purpose, key)
 
 
-@pytest.mark.parametrize("purpose", usage.PURPOSES)
+@pytest.mark.parametrize("purpose", SIX)
 @pytest.mark.parametrize(
     ("state", "lenient", "allowed"),
     [
         (KeyState.PRE_ACTIVE, True, set()),
-        (KeyState.ACTIVE, False, set(usage.PURPOSES)),
+        (KeyState.ACTIVE, False, set(SIX)),
         (KeyState.DEACTIVATED, False, RECEDING),
         (KeyState.COMPROMISED, False, set()),
         (KeyState.COMPROMISED, True, RECEDING),

@@ -21,7 +21,8 @@ from mrhsm_p11.errors import (
     SignatureInvalid,
 )
 from mrhsm_p11.functions import crypto, sessions
-from mrhsm_p11.parameters import GCMParams, Mechanism
+from mrhsm_p11.parameters import Mechanism
+from mrhsm_p11.parameters.symmetric import GCMParams
 from mrhsm_p11.token import provider
 from mrhsm_p11.token.operations import DUALS, FAMILIES, Step
 

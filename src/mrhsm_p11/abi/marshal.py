@@ -115,6 +115,8 @@ def _mechanism(ffi: Any, step: Step) -> Crossing:
             return None
         if not issubclass(row.parameter, Parameter):
             return pointed_bytes(ffi, pointer, length)
+        if row.optional_parameter and not pointer and not length:
+            return None
         if row.parameter not in readers:
             readers[row.parameter] = parameter_reader(ffi, row.parameter)
         return readers[row.parameter](pointer, length)

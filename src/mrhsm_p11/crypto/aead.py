@@ -14,7 +14,7 @@ from mrhsm_p11.crypto.base import Cipher, Input, OneShotCipher
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.errors import EncryptedDataInvalid, EncryptedDataLenRange, MechanismParamInvalid
 from mrhsm_p11.mapping.mechanisms import MechanismRow
-from mrhsm_p11.parameters import GCMParams
+from mrhsm_p11.parameters.symmetric import GCMParams
 from mrhsm_p11.secret import Secret
 
 # SP 800-38D allows no others; 64 and 32 bits are for those who read its appendix C.

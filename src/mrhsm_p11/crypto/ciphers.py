@@ -19,7 +19,7 @@ from mrhsm_p11.errors import (
     MechanismParamInvalid,
 )
 from mrhsm_p11.mapping.mechanisms import MechanismRow
-from mrhsm_p11.parameters import CTRParams
+from mrhsm_p11.parameters.symmetric import CTRParams
 from mrhsm_p11.secret import Secret
 
 BLOCK = 16

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from mrhsm_p11.constants import CKA
 from mrhsm_p11.crypto import der
+from mrhsm_p11.errors import AttributeValueInvalid
 
 RSA_OID = bytes.fromhex("06092a864886f70d010101")
 EC_OID = bytes.fromhex("06072a8648ce3d0201")
@@ -51,3 +55,11 @@ def _algorithm(element: tuple[int, bytes]) -> Algorithm:
     if oid_tag != der.OID:
         raise ValueError("no AlgorithmIdentifier")
     return der.encode(der.OID, oid), parameters
+
+
+def given_bytes(given: Mapping[int, object], cka: int) -> bytes:
+    """Return a template's string of bytes, empty where it is not given. Raises AttributeValueInvalid."""
+    value = given.get(cka, b"")
+    if not isinstance(value, bytes):
+        raise AttributeValueInvalid(f"CKA_{CKA.name(cka)} is no string of bytes")
+    return value

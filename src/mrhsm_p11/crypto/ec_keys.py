@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mrhsm_p11.constants import CKA
 from mrhsm_p11.crypto import der
-from mrhsm_p11.crypto.containers import EC_OID, open_private, open_public, private_key_info, subject_public_key_info
-from mrhsm_p11.errors import CurveNotSupported, DomainParamsInvalid
+from mrhsm_p11.crypto.containers import (
+    EC_OID,
+    given_bytes,
+    open_private,
+    open_public,
+    private_key_info,
+    subject_public_key_info,
+)
+from mrhsm_p11.errors import AttributeValueInvalid, CurveNotSupported, DomainParamsInvalid
+from mrhsm_p11.mapping.codecs import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +100,30 @@ def _curve(algorithm: tuple[bytes, bytes]) -> Curve:
     if oid != EC_OID:
         raise ValueError("not an EC key")
     return curve_of(parameters)
+
+
+def public_material(given: Mapping[int, Value]) -> bytes:
+    """Return the SubjectPublicKeyInfo of a template. Raises CurveNotSupported, DomainParamsInvalid."""
+    curve = curve_of(given_bytes(given, CKA.EC_PARAMS))
+    return public_key(curve, bare_point(curve, given_bytes(given, CKA.EC_POINT)))
+
+
+def private_material(given: Mapping[int, Value]) -> bytes:
+    """Return the PKCS #8 of a template. Raises CurveNotSupported, DomainParamsInvalid, AttributeValueInvalid."""
+    curve = curve_of(given_bytes(given, CKA.EC_PARAMS))
+    scalar = given_bytes(given, CKA.VALUE).lstrip(b"\0")
+    if len(scalar) > curve.width:
+        raise AttributeValueInvalid("the private number is larger than the curve's order")
+    return private_key(curve, scalar)
+
+
+def public_attributes(spki: bytes) -> dict[int, Value]:
+    """Return every attribute of a public key. Raises ValueError."""
+    curve, point = public_parts(spki)
+    return {CKA.EC_PARAMS: curve.oid, CKA.EC_POINT: der.encode(der.OCTET_STRING, point), CKA.PUBLIC_KEY_INFO: spki}
+
+
+def private_attributes(pkcs8: bytes) -> dict[int, Value]:
+    """Return every attribute of a private key. Raises ValueError."""
+    curve, scalar, point = private_parts(pkcs8)
+    return {CKA.EC_PARAMS: curve.oid, CKA.VALUE: scalar, CKA.PUBLIC_KEY_INFO: public_key(curve, point)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from mrhsm_p11.constants import CKA
+from mrhsm_p11.constants import CKA, CKF
 from mrhsm_p11.crypto import checks, digests, families
 from mrhsm_p11.crypto.base import Cipher, Digest, Signer, Verifier
 from mrhsm_p11.crypto.checks import AnyParameter
@@ -116,18 +116,16 @@ def generate_secret(row: MechanismRow, key_bytes: int) -> Secret:
     return Secret(random(key_bytes))
 
 
-def generate_pair(row: MechanismRow, public_template: Mapping[int, Value]) -> tuple[Secret, Secret]:
-    """Make a key pair as the public template asks; return (SubjectPublicKeyInfo, PKCS #8).
+def generate_pair(
+    row: MechanismRow, public: Mapping[int, Value], private: Mapping[int, Value]
+) -> tuple[Secret, Secret]:
+    """Make a key pair as the templates ask; return (SubjectPublicKeyInfo, PKCS #8).
 
     Raises TemplateIncomplete, AttributeValueInvalid, CurveNotSupported, DomainParamsInvalid.
     """
-    from mrhsm_p11.crypto import keys
-
-    if row.mode == "generate" and row.family == "rsa":
-        return keys.generate_rsa(row, public_template)
-    if row.mode == "generate" and row.family == "ec":
-        return keys.generate_ec(public_template)
-    raise MechanismInvalid("the mechanism makes no key pairs")
+    if not row.flags & CKF.GENERATE_KEY_PAIR:
+        raise MechanismInvalid("the mechanism makes no key pairs")
+    return families.pair(row.family).generate(row, public, private)
 
 
 def random(n: int) -> bytes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
 
+from mrhsm_p11.constants import CKK
 from mrhsm_p11.crypto.base import Cipher, Signer, Verifier
 from mrhsm_p11.crypto.checks import AnyParameter
-from mrhsm_p11.errors import MechanismInvalid
+from mrhsm_p11.errors import KeyTypeInconsistent, MechanismInvalid
+from mrhsm_p11.mapping.codecs import Value
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.secret import Secret
 
@@ -33,8 +36,39 @@ class SignatureFamily(Protocol):
         """Start a verification. Raises MechanismParamInvalid, KeySizeRange, KeyTypeInconsistent."""
 
 
+Template = Mapping[int, Value]
+
+
+class PairFamily(Protocol):
+    """A module that makes key pairs."""
+
+    def generate(self, row: MechanismRow, public: Template, private: Template, /) -> tuple[Secret, Secret]:
+        """Make a pair as the templates ask; return (SubjectPublicKeyInfo, PKCS #8).
+
+        Raises TemplateIncomplete, AttributeValueInvalid, CurveNotSupported, DomainParamsInvalid.
+        """
+
+
+class KeyForm(Protocol):
+    """A module that turns key pairs of one type into attributes and back. Raises ValueError for malformed DER."""
+
+    def public_material(self, given: Template, /) -> bytes:
+        """Return the SubjectPublicKeyInfo of C_CreateObject's attributes."""
+
+    def private_material(self, given: Template, /) -> bytes:
+        """Return the PKCS #8 of C_CreateObject's attributes."""
+
+    def public_attributes(self, spki: bytes, /) -> dict[int, Value]:
+        """Return every attribute that a public key determines, CKA_PUBLIC_KEY_INFO included."""
+
+    def private_attributes(self, pkcs8: bytes, /) -> dict[int, Value]:
+        """Return every attribute that a private key determines, CKA_PUBLIC_KEY_INFO included."""
+
+
 CIPHERS = {"block": "ciphers", "aead": "aead", "keywrap": "keywrap", "rsa": "rsa_cipher"}
 SIGNATURES = {"mac": "mac", "rsa": "rsa", "ec": "ec"}
+PAIRS = {"rsa": "rsa_generate", "ec": "ec_generate"}
+KEY_FORMS = {CKK.RSA: "rsa_keys", CKK.EC: "ec_keys"}
 
 
 @cache
@@ -51,3 +85,19 @@ def signature(family: str) -> SignatureFamily:
     if family not in SIGNATURES:
         raise MechanismInvalid("the mechanism does not sign")
     return cast(SignatureFamily, import_module(f"mrhsm_p11.crypto.{SIGNATURES[family]}"))
+
+
+@cache
+def pair(family: str) -> PairFamily:
+    """Return the module that makes key pairs for this family. Raises MechanismInvalid where none does."""
+    if family not in PAIRS:
+        raise MechanismInvalid("the mechanism makes no key pairs")
+    return cast(PairFamily, import_module(f"mrhsm_p11.crypto.{PAIRS[family]}"))
+
+
+@cache
+def key_form(key_type: int | None) -> KeyForm:
+    """Return the module that knows key pairs of this type. Raises KeyTypeInconsistent where none does."""
+    if key_type not in KEY_FORMS:
+        raise KeyTypeInconsistent(f"key type {key_type} is no key pair's here")
+    return cast(KeyForm, import_module(f"mrhsm_p11.crypto.{KEY_FORMS[key_type]}"))

@@ -1,8 +1,6 @@
-"""Key objects of the primitives library, loaded from material or newly made."""
+"""Key objects of the primitives library, loaded from material."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -14,15 +12,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from mrhsm_p11.constants import CKA
 from mrhsm_p11.crypto import checks
-from mrhsm_p11.crypto.ec_keys import Curve, curve_of
-from mrhsm_p11.errors import AttributeValueInvalid, KeyTypeInconsistent, TemplateIncomplete
-from mrhsm_p11.mapping.codecs import Value
+from mrhsm_p11.crypto.ec_keys import Curve
+from mrhsm_p11.errors import KeyTypeInconsistent
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.secret import Secret
 
-_EXPONENTS = (3, 65537)  # those that the primitives generate
 _GROUPS: dict[str, type[ec.EllipticCurve]] = {
     "secp256r1": ec.SECP256R1,
     "secp384r1": ec.SECP384R1,
@@ -66,40 +61,13 @@ def ec_public(row: MechanismRow, material: Secret) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def generate_rsa(row: MechanismRow, template: Mapping[int, Value]) -> tuple[Secret, Secret]:
-    """Make a pair of CKA_MODULUS_BITS and, where given, CKA_PUBLIC_EXPONENT; return (SPKI, PKCS #8).
-
-    Raises TemplateIncomplete, AttributeValueInvalid.
-    """
-    bits = template.get(CKA.MODULUS_BITS)
-    if not isinstance(bits, int):
-        raise TemplateIncomplete("CKA_MODULUS_BITS is missing")
-    if not row.allows(bits):
-        raise AttributeValueInvalid(f"an RSA key of {bits} bits cannot be made here")
-    given = template.get(CKA.PUBLIC_EXPONENT, b"")
-    exponent = int.from_bytes(given, "big") if isinstance(given, bytes) and given else 65537
-    if exponent not in _EXPONENTS:
-        raise AttributeValueInvalid("the public exponent of a new RSA key is 3 or 65537")
-    return _pair(rsa.generate_private_key(exponent, bits))
-
-
-def generate_ec(template: Mapping[int, Value]) -> tuple[Secret, Secret]:
-    """Make a pair on the curve of CKA_EC_PARAMS; return (SPKI, PKCS #8).
-
-    Raises TemplateIncomplete, CurveNotSupported, DomainParamsInvalid.
-    """
-    params = template.get(CKA.EC_PARAMS)
-    if not isinstance(params, bytes):
-        raise TemplateIncomplete("CKA_EC_PARAMS is missing")
-    return _pair(ec.generate_private_key(group(curve_of(params))))
-
-
 def group(curve: Curve) -> ec.EllipticCurve:
     """Return the primitives library's name of a curve."""
     return _GROUPS[curve.name]()
 
 
-def _pair(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> tuple[Secret, Secret]:
+def pair(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> tuple[Secret, Secret]:
+    """Return a new key as material: (SubjectPublicKeyInfo, PKCS #8)."""
     spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return Secret(spki), Secret(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
 

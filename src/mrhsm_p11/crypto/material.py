@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Mapping
 
 from mrhsm_p11.constants import CKA, CKK, CKO
-from mrhsm_p11.crypto import certificates, der, ec_keys, rsa_keys
+from mrhsm_p11.crypto import certificates, der, families
+from mrhsm_p11.crypto.containers import given_bytes
 from mrhsm_p11.errors import (
     AttributeValueInvalid,
     TemplateIncomplete,
@@ -76,7 +77,7 @@ def normalise(cls: int, key_type: int | None, value: bytes | Secret, *, check: b
     if cls in (CKO.PUBLIC_KEY, CKO.PRIVATE_KEY):
         from mrhsm_p11.crypto import encodings
 
-        if key_type not in (CKK.RSA, CKK.EC):
+        if key_type not in families.KEY_FORMS:
             raise AttributeValueInvalid("a key pair of this type cannot be used here")
         if cls == CKO.PUBLIC_KEY:
             return Secret(encodings.public(key_type, plain))
@@ -112,9 +113,9 @@ def derived(cls: int, key_type: int | None, material: Secret) -> dict[int, Value
     if cls == CKO.SECRET_KEY:
         return {CKA.VALUE: plain, CKA.VALUE_LEN: len(plain), CKA.CHECK_VALUE: check_value(key_type, material)}
     if cls == CKO.PUBLIC_KEY:
-        return _of_public(key_type, plain)
+        return families.key_form(key_type).public_attributes(plain)
     if cls == CKO.PRIVATE_KEY:
-        return _of_private(key_type, plain)
+        return families.key_form(key_type).private_attributes(plain)
     if cls == CKO.CERTIFICATE:
         return dict(certificates.attributes(plain))
     return {CKA.VALUE: plain}
@@ -140,27 +141,11 @@ def check_value(key_type: int | None, material: Secret) -> bytes:
 
 
 def _assembled(cls: int, key_type: int | None, given: Mapping[int, Value]) -> bytes:
-    if cls == CKO.PUBLIC_KEY and key_type == CKK.RSA:
-        return rsa_keys.public_key(rsa_keys.required(given, rsa_keys.PUBLIC))
-    if cls == CKO.PRIVATE_KEY and key_type == CKK.RSA:
-        return rsa_keys.private_key(rsa_keys.required(given, rsa_keys.PRIVATE))
     if cls == CKO.PUBLIC_KEY:
-        curve = ec_keys.curve_of(_bytes(given, CKA.EC_PARAMS))
-        return ec_keys.public_key(curve, ec_keys.bare_point(curve, _bytes(given, CKA.EC_POINT)))
+        return families.key_form(key_type).public_material(given)
     if cls == CKO.PRIVATE_KEY:
-        curve = ec_keys.curve_of(_bytes(given, CKA.EC_PARAMS))
-        scalar = _bytes(given, CKA.VALUE).lstrip(b"\0")
-        if len(scalar) > curve.width:
-            raise AttributeValueInvalid("the private number is larger than the curve's order")
-        return ec_keys.private_key(curve, scalar)
-    return _bytes(given, CKA.VALUE)
-
-
-def _bytes(given: Mapping[int, Value], cka: int) -> bytes:
-    value = given.get(cka, b"")
-    if not isinstance(value, bytes):
-        raise AttributeValueInvalid(f"CKA_{CKA.name(cka)} is no string of bytes")
-    return value
+        return families.key_form(key_type).private_material(given)
+    return given_bytes(given, CKA.VALUE)
 
 
 # Accepted in other forms than the one that is reported.
@@ -180,22 +165,3 @@ def _check_agreement(given: Mapping[int, Value], actual: Mapping[int, Value]) ->
         if cka == CKA.CHECK_VALUE:
             raise AttributeValueInvalid("CKA_CHECK_VALUE is another key's")
         raise TemplateInconsistent(f"CKA_{CKA.name(cka)} is not what the value of the object says")
-
-
-def _of_public(key_type: int | None, spki: bytes) -> dict[int, Value]:
-    if key_type == CKK.RSA:
-        numbers = rsa_keys.public_numbers(spki)
-        bits = rsa_keys.modulus_bits(numbers[CKA.MODULUS])
-        return {**numbers, CKA.MODULUS_BITS: bits, CKA.PUBLIC_KEY_INFO: spki}
-    curve, point = ec_keys.public_parts(spki)
-    ec_point = der.encode(der.OCTET_STRING, point)
-    return {CKA.EC_PARAMS: curve.oid, CKA.EC_POINT: ec_point, CKA.PUBLIC_KEY_INFO: spki}
-
-
-def _of_private(key_type: int | None, pkcs8: bytes) -> dict[int, Value]:
-    if key_type == CKK.RSA:
-        numbers = rsa_keys.private_numbers(pkcs8)
-        return {**numbers, CKA.PUBLIC_KEY_INFO: rsa_keys.public_key(numbers)}
-    curve, scalar, point = ec_keys.private_parts(pkcs8)
-    spki = ec_keys.public_key(curve, point)
-    return {CKA.EC_PARAMS: curve.oid, CKA.VALUE: scalar, CKA.PUBLIC_KEY_INFO: spki}

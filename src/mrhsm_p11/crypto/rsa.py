@@ -15,7 +15,7 @@ from mrhsm_p11.crypto.hashes import algorithm
 from mrhsm_p11.crypto.message import Message
 from mrhsm_p11.errors import DataLenRange, MechanismParamInvalid, SignatureInvalid, SignatureLenRange
 from mrhsm_p11.mapping.mechanisms import HASHES, MechanismRow
-from mrhsm_p11.parameters import PSSParams
+from mrhsm_p11.parameters.rsa import PSSParams
 from mrhsm_p11.secret import Secret
 
 PKCS1_OVERHEAD = 11

@@ -12,7 +12,7 @@ from mrhsm_p11.crypto.hashes import algorithm
 from mrhsm_p11.crypto.rsa import PKCS1_OVERHEAD, hash_name, mask
 from mrhsm_p11.errors import DataLenRange, EncryptedDataInvalid, EncryptedDataLenRange, MechanismParamInvalid
 from mrhsm_p11.mapping.mechanisms import MechanismRow
-from mrhsm_p11.parameters import OAEPParams
+from mrhsm_p11.parameters.rsa import OAEPParams
 from mrhsm_p11.secret import Secret
 
 

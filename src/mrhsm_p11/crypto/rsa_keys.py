@@ -8,6 +8,7 @@ from mrhsm_p11.constants import CKA
 from mrhsm_p11.crypto import der
 from mrhsm_p11.crypto.containers import RSA_OID, open_private, open_public, private_key_info, subject_public_key_info
 from mrhsm_p11.errors import AttributeValueInvalid
+from mrhsm_p11.mapping.codecs import Value
 
 _ALGORITHM = (RSA_OID, der.NULL)
 PUBLIC = (CKA.MODULUS, CKA.PUBLIC_EXPONENT)
@@ -72,3 +73,26 @@ def _numbers(oid: bytes, key: bytes, parts: tuple[int, ...], first: int) -> dict
     if len(found) != len(parts):
         raise ValueError("an RSA key of another shape")
     return {part: der.unsigned(element) for part, element in zip(parts, found, strict=True)}
+
+
+def public_material(given: Mapping[int, Value]) -> bytes:
+    """Return the SubjectPublicKeyInfo of a template."""
+    return public_key(required(given, PUBLIC))
+
+
+def private_material(given: Mapping[int, Value]) -> bytes:
+    """Return the PKCS #8 of a template."""
+    return private_key(required(given, PRIVATE))
+
+
+def public_attributes(spki: bytes) -> dict[int, Value]:
+    """Return every attribute of a public key. Raises ValueError."""
+    numbers = public_numbers(spki)
+    bits = modulus_bits(numbers[CKA.MODULUS])
+    return {**numbers, CKA.MODULUS_BITS: bits, CKA.PUBLIC_KEY_INFO: spki}
+
+
+def private_attributes(pkcs8: bytes) -> dict[int, Value]:
+    """Return every attribute of a private key. Raises ValueError."""
+    numbers = private_numbers(pkcs8)
+    return {**numbers, CKA.PUBLIC_KEY_INFO: public_key(numbers)}

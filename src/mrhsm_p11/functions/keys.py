@@ -52,7 +52,7 @@ def generate_key_pair(
     private_values = _prepared(row, CKO.PRIVATE_KEY, private_template, found.token)
     public, public_store = _completed(public_values, Origin.GENERATE, found, asked.type)
     private, private_store = _completed(private_values, Origin.GENERATE, found, asked.type)
-    spki, pkcs8 = engine.generate_pair(row, public_values)
+    spki, pkcs8 = engine.generate_pair(row, public_values, private_values)
     if public_store is private_store:
         public_record, private_record = public_store.insert_pair((public, spki), (private, pkcs8))
     else:

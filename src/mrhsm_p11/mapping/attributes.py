@@ -167,7 +167,8 @@ _ROWS = (
         BYTES,
         _use("data", "", b"", material=True),
         _use("x509", "1", material=True),
-        _use("secret-value ec-private", "1 4 6 7", material=True),
+        _use("secret-value secret-fixed ec-private dsa-private dh-private pq-private", "1 4 6 7", material=True),
+        _use("dsa-public dh-public pq-public", "1 4", material=True),
     ),
     # certificates
     _row(CKA.CERTIFICATE_TYPE, ULONG, _use("certificate", "1")),
@@ -188,9 +189,9 @@ _ROWS = (
     _row(CKA.JAVA_MIDP_SECURITY_DOMAIN, ULONG, _use("x509", "", 0)),
     _row(CKA.NAME_HASH_ALGORITHM, ULONG, _use("x509")),
     # keys
-    _row(CKA.KEY_TYPE, ULONG, _use("key", "1 5")),
+    _row(CKA.KEY_TYPE, ULONG, _use("key domain", "1 5")),
     _row(CKA.DERIVE, BOOL, _use("key", "8", False)),
-    _row(CKA.LOCAL, BOOL, _use("key", "2 4 6", False)),
+    _row(CKA.LOCAL, BOOL, _use("key domain", "2 4 6", False)),
     _row(CKA.KEY_GEN_MECHANISM, ULONG, _use("key", "2 4 6")),
     _row(CKA.ALLOWED_MECHANISMS, ULONGS, _use("key")),
     _usage(CKA.ENCRYPT, "public secret"),
@@ -201,6 +202,8 @@ _ROWS = (
     _usage(CKA.VERIFY_RECOVER, "public"),
     _usage(CKA.WRAP, "public secret"),
     _usage(CKA.UNWRAP, "private secret"),
+    _usage(CKA.ENCAPSULATE, "public"),
+    _usage(CKA.DECAPSULATE, "private"),
     _row(CKA.SENSITIVE, BOOL, _use("private", "8 11", True), _use("secret", "8 11", False)),
     _row(CKA.EXTRACTABLE, BOOL, _use("private", "8 12", False), _use("secret", "8 12", True)),
     _row(CKA.ALWAYS_SENSITIVE, BOOL, _use("private secret", "2 4 6")),
@@ -210,8 +213,15 @@ _ROWS = (
     _row(CKA.WRAP_TEMPLATE, TEMPLATE, _use("public secret")),
     _row(CKA.UNWRAP_TEMPLATE, TEMPLATE, _use("private secret")),
     _row(CKA.DERIVE_TEMPLATE, TEMPLATE, _use("private secret")),
+    _row(CKA.ENCAPSULATE_TEMPLATE, TEMPLATE, _use("public")),
+    _row(CKA.DECAPSULATE_TEMPLATE, TEMPLATE, _use("private")),
     # The AES table forbids VALUE_LEN when unwrapping; the wrapping mechanisms ask for it there, to cut off padding.
-    _row(CKA.VALUE_LEN, ULONG, _use("secret-value", "2 3", material=True)),
+    _row(
+        CKA.VALUE_LEN,
+        ULONG,
+        _use("secret-value", "2 3", material=True),
+        _use("secret-fixed", "2", material=True),
+    ),
     # RSA
     _row(CKA.MODULUS, BIGINT, _use("rsa-public", "1 4", material=True), _use("rsa-private", "1 4 6", material=True)),
     _row(CKA.MODULUS_BITS, ULONG, _use("rsa-public", "2 3", material=True)),
@@ -228,9 +238,33 @@ _ROWS = (
     _row(CKA.EXPONENT_1, BIGINT, _use("rsa-private", "1 4 6 7", material=True)),
     _row(CKA.EXPONENT_2, BIGINT, _use("rsa-private", "1 4 6 7", material=True)),
     _row(CKA.COEFFICIENT, BIGINT, _use("rsa-private", "1 4 6 7", material=True)),
-    # EC
+    # EC: Weierstrass, Edwards and Montgomery curves
     _row(CKA.EC_PARAMS, BYTES, _use("ec-public", "1 3", material=True), _use("ec-private", "1 4 6", material=True)),
     _row(CKA.EC_POINT, BYTES, _use("ec-public", "1 4", material=True)),
+    # DSA and Diffie-Hellman
+    *(
+        _row(
+            part,
+            BIGINT,
+            _use("dsa-public dh-public", "1 3", material=True),
+            _use("dsa-private dh-private", "1 4 6", material=True),
+            _use("dsa-domain dh-domain", "1 4", material=True),
+        )
+        for part in (CKA.PRIME, CKA.BASE)
+    ),
+    _row(
+        CKA.SUBPRIME,
+        BIGINT,
+        _use("dsa-public", "1 3", material=True),
+        _use("dsa-private", "1 4 6", material=True),
+        _use("dsa-domain", "1 4", material=True),
+    ),
+    _row(CKA.PRIME_BITS, ULONG, _use("dsa-domain dh-domain", "2 3", material=True)),
+    _row(CKA.SUBPRIME_BITS, ULONG, _use("dsa-domain", "2", material=True)),
+    _row(CKA.VALUE_BITS, ULONG, _use("dh-private", "2 6", material=True)),
+    # ML-KEM, ML-DSA, SLH-DSA
+    _row(CKA.PARAMETER_SET, ULONG, _use("pq-public", "1 3", material=True), _use("pq-private", "1 4 6", material=True)),
+    _row(CKA.SEED, BYTES, _use("seeded-private", "4 6 7", material=True)),
     # objects that tell what a token can do
     _row(CKA.PROFILE_ID, ULONG, _use("profile", "2 4")),
     _row(CKA.MECHANISM_TYPE, ULONG, _use("mechanism", "2 4")),
@@ -240,7 +274,16 @@ ROWS: dict[int, AttributeRow] = {row.type: row for row in _ROWS}
 
 # A usage attribute that the template leaves open is true when some mechanism here gives the key that use, as consumers
 # of other tokens expect. Wrapping is not among them: a key that may both decrypt and wrap gives away what it wraps.
-_USAGES = {CKA.ENCRYPT: CKF.ENCRYPT, CKA.DECRYPT: CKF.DECRYPT, CKA.SIGN: CKF.SIGN, CKA.VERIFY: CKF.VERIFY}
+_USAGES = {
+    CKA.ENCRYPT: CKF.ENCRYPT,
+    CKA.DECRYPT: CKF.DECRYPT,
+    CKA.SIGN: CKF.SIGN,
+    CKA.VERIFY: CKF.VERIFY,
+    CKA.SIGN_RECOVER: CKF.SIGN_RECOVER,
+    CKA.VERIFY_RECOVER: CKF.VERIFY_RECOVER,
+    CKA.ENCAPSULATE: CKF.ENCAPSULATE,
+    CKA.DECAPSULATE: CKF.DECAPSULATE,
+}
 
 _STORED_CLASSES = {
     CKO.DATA: "data",
@@ -248,23 +291,26 @@ _STORED_CLASSES = {
     CKO.PUBLIC_KEY: "public",
     CKO.PRIVATE_KEY: "private",
     CKO.SECRET_KEY: "secret",
+    CKO.DOMAIN_PARAMETERS: "domain",
 }
-_SECRET_KEY_TYPES = (
-    CKK.AES,
-    CKK.GENERIC_SECRET,
-    CKK.SHA_1_HMAC,
-    CKK.SHA224_HMAC,
-    CKK.SHA256_HMAC,
-    CKK.SHA384_HMAC,
-    CKK.SHA512_HMAC,
-)
+# Key types that objects can have, by what their attributes are; a public "ec" is an "ec-public".
+_SECRET_KINDS = {
+    CKK.AES: "secret-value",
+    CKK.GENERIC_SECRET: "secret-value",
+    CKK.SHA_1_HMAC: "secret-value",
+    CKK.SHA224_HMAC: "secret-value",
+    CKK.SHA256_HMAC: "secret-value",
+    CKK.SHA384_HMAC: "secret-value",
+    CKK.SHA512_HMAC: "secret-value",
+}
+_PAIR_KINDS = {CKK.RSA: "rsa", CKK.EC: "ec"}
+_DOMAIN_KINDS: dict[int, str] = {}
 _KEY_KINDS = {
-    (CKO.PUBLIC_KEY, CKK.RSA): "rsa-public",
-    (CKO.PRIVATE_KEY, CKK.RSA): "rsa-private",
-    (CKO.PUBLIC_KEY, CKK.EC): "ec-public",
-    (CKO.PRIVATE_KEY, CKK.EC): "ec-private",
-    **{(CKO.SECRET_KEY, key_type): "secret-value" for key_type in _SECRET_KEY_TYPES},
-    (CKO.CERTIFICATE, CKC.X_509): "x509",
+    **{(CKO.SECRET_KEY, key_type): (kind,) for key_type, kind in _SECRET_KINDS.items()},
+    **{(CKO.PUBLIC_KEY, key_type): (f"{kind}-public",) for key_type, kind in _PAIR_KINDS.items()},
+    **{(CKO.PRIVATE_KEY, key_type): (f"{kind}-private",) for key_type, kind in _PAIR_KINDS.items()},
+    **{(CKO.DOMAIN_PARAMETERS, key_type): (f"{kind}-domain",) for key_type, kind in _DOMAIN_KINDS.items()},
+    (CKO.CERTIFICATE, CKC.X_509): ("x509",),
 }
 _UNSTORED_CLASSES = {CKO.PROFILE: "profile", CKO.MECHANISM: "mechanism"}
 
@@ -286,7 +332,7 @@ def kinds(cls: int, key_type: int | None) -> tuple[str, ...]:
     if cls in (CKO.PUBLIC_KEY, CKO.PRIVATE_KEY, CKO.SECRET_KEY):
         found.append("key")
     if key_type is not None and (cls, key_type) in _KEY_KINDS:
-        found.append(_KEY_KINDS[cls, key_type])
+        found += _KEY_KINDS[cls, key_type]
     return tuple(found)
 
 

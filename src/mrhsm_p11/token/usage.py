@@ -28,10 +28,6 @@ from mrhsm_p11.token.cluster_objects import is_cluster_key
 from mrhsm_p11.token.objects import Object
 from mrhsm_p11.token.token import Token
 
-_LEGACY_SIGNATURES = {
-    row.type for row in mechanisms.ROWS.values() if row.hash == "sha1" and row.family in ("rsa", "ec")
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
@@ -57,18 +53,28 @@ SIGN = Purpose("sign", CKF.SIGN, CKA.SIGN, _INNER, False)
 VERIFY = Purpose("verify", CKF.VERIFY, CKA.VERIFY, _OUTER, True)
 WRAP = Purpose("wrap", CKF.WRAP, CKA.WRAP, _OUTER, False, *_WRAPPING)
 UNWRAP = Purpose("unwrap", CKF.UNWRAP, CKA.UNWRAP, _INNER, True, *_UNWRAPPING)
-PURPOSES = {purpose.name: purpose for purpose in (ENCRYPT, DECRYPT, SIGN, VERIFY, WRAP, UNWRAP)}
+SIGN_RECOVER = Purpose("sign_recover", CKF.SIGN_RECOVER, CKA.SIGN_RECOVER, (CKO.PRIVATE_KEY,), False)
+VERIFY_RECOVER = Purpose("verify_recover", CKF.VERIFY_RECOVER, CKA.VERIFY_RECOVER, (CKO.PUBLIC_KEY,), True)
+DERIVE = Purpose("derive", CKF.DERIVE, CKA.DERIVE, _INNER, False)
+ENCAPSULATE = Purpose("encapsulate", CKF.ENCAPSULATE, CKA.ENCAPSULATE, (CKO.PUBLIC_KEY,), False)
+DECAPSULATE = Purpose("decapsulate", CKF.DECAPSULATE, CKA.DECAPSULATE, (CKO.PRIVATE_KEY,), True)
+PURPOSES = {
+    purpose.name: purpose
+    for purpose in (
+        *(ENCRYPT, DECRYPT, SIGN, VERIFY, WRAP, UNWRAP, SIGN_RECOVER, VERIFY_RECOVER, DERIVE, ENCAPSULATE, DECAPSULATE),
+    )
+}
 
 
 def offered(config: Config) -> Iterator[MechanismRow]:
     """Yield the mechanisms that this library offers, in the order of the table."""
-    return (row for row in mechanisms.ROWS.values() if config.legacy or row.type not in _LEGACY_SIGNATURES)
+    return (row for row in mechanisms.ROWS.values() if config.legacy or not row.legacy)
 
 
 def mechanism_row(config: Config, type: int, flag: int = 0) -> MechanismRow:
     """Return a mechanism's row. Raises MechanismInvalid if it is not offered, or not for this use."""
     row = mechanisms.ROWS.get(type)
-    if row is None or (row.flags & flag) != flag or (not config.legacy and type in _LEGACY_SIGNATURES):
+    if row is None or (row.flags & flag) != flag or (row.legacy and not config.legacy):
         raise MechanismInvalid(f"CKM_{CKM.name(type)} does not do this here")
     return row
 

@@ -1,0 +1,7 @@
+"""Mechanisms of C_DeriveKey."""
+
+from __future__ import annotations
+
+from mrhsm_p11.mapping.mechanisms.row import MechanismRow
+
+ROWS: tuple[MechanismRow, ...] = ()

@@ -1,0 +1,71 @@
+"""Mechanism parameters as values: each class names the C struct it is read from, each field the struct's members."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple, dataclass_transform
+
+
+class Member(NamedTuple):
+    """Where a field comes from: one struct member, or a pointer and its length (then bytes, or a tuple of `shape`).
+
+    `shape`: the class of a struct that is nested, pointed to, or (with a length) stands in an array.
+    """
+
+    names: tuple[str, ...]
+    shape: type[Parameter] | None
+
+
+def member(*names: str) -> Any:  # as dataclasses.field(): it stands where a value is declared
+    """Declare a field read from one struct member, or from (pointer, length): it is then bytes, copied."""
+    return Member(names, None)
+
+
+def nested(shape: type[Parameter], *names: str) -> Any:
+    """Declare a field that is a struct of its own (None at NULL), or from (pointer, count) a tuple of such."""
+    return Member(names, shape)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(member, nested))
+class Parameter:
+    """The base of all structured mechanism parameters: an immutable value.
+
+    Not a dataclass: forty of those would cost a fifth of what C_Initialize may take.
+    """
+
+    struct: ClassVar[str]
+    members: ClassVar[dict[str, Member]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.members = {name: value for name, value in vars(cls).items() if isinstance(value, Member)}
+        for name in cls.members:
+            delattr(cls, name)
+
+    def __init__(self, *values: object, **named: object) -> None:
+        given = dict(zip(self.members, values, strict=False), **named)
+        if len(values) + len(named) != len(self.members) or given.keys() != self.members.keys():
+            raise TypeError(f"{type(self).__name__} takes {', '.join(self.members)}")
+        self.__dict__.update(given)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={_shown(value)}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shown(value: object) -> str:
+    return f"<{len(value)} bytes>" if isinstance(value, bytes) else repr(value)  # which may be a password
+
+
+class Mechanism(NamedTuple):
+    """What a caller asked for: a CKM and its parameter (structured, raw bytes such as an IV, or none)."""
+
+    type: int
+    parameter: Parameter | bytes | None = None

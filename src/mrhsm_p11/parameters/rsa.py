@@ -1,0 +1,28 @@
+"""Parameters of RSA mechanisms."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from mrhsm_p11.parameters import Parameter, member
+
+
+class PSSParams(Parameter):
+    """CKM_RSA_PKCS_PSS and its relatives: `hash` is a CKM, `mgf` a CKG, `salt_len` in bytes."""
+
+    struct: ClassVar[str] = "CK_RSA_PKCS_PSS_PARAMS"
+
+    hash: int = member("hashAlg")
+    mgf: int = member("mgf")
+    salt_len: int = member("sLen")
+
+
+class OAEPParams(Parameter):
+    """CKM_RSA_PKCS_OAEP: `hash` is a CKM, `mgf` a CKG, `source` a CKZ, `label` the encoding parameter."""
+
+    struct: ClassVar[str] = "CK_RSA_PKCS_OAEP_PARAMS"
+
+    hash: int = member("hashAlg")
+    mgf: int = member("mgf")
+    source: int = member("source")
+    label: bytes = member("pSourceData", "ulSourceDataLen")
