@@ -76,19 +76,24 @@ def load(environ: Mapping[str, str] | None = None, *, privileged: bool | None = 
     MAPR_HOME and MRHSM_CONF are ignored in a privileged (setuid, AT_SECURE) process. Raises ConfigurationError with
     file and line for an unknown key, a wrong type or a value out of range.
     """
+    found = places(environ, privileged=privileged)
+    try:
+        text = found.file.read_bytes().decode()
+    except FileNotFoundError:
+        return found
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read {found.file}: {error}") from error
+    return Config(home=found.home, file=found.file, **_settings(found.file, text))
+
+
+def places(environ: Mapping[str, str] | None = None, *, privileged: bool | None = None) -> Config:
+    """Return the defaults for this process's MAPR_HOME, without reading a file."""
     environ = os.environ if environ is None else environ
     privileged = _privileged() if privileged is None else privileged
     if privileged:
         environ = {}
     home = Path(environ.get("MAPR_HOME") or DEFAULT_HOME)
-    file = Path(environ.get("MRHSM_CONF") or home / "conf" / "maprhsm.conf")
-    try:
-        text = file.read_bytes().decode()
-    except FileNotFoundError:
-        return Config(home=home, file=file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read {file}: {error}") from error
-    return Config(home=home, file=file, **_settings(file, text))
+    return Config(home=home, file=Path(environ.get("MRHSM_CONF") or home / "conf" / "maprhsm.conf"))
 
 
 def _privileged() -> bool:

@@ -53,6 +53,7 @@ OTHERS = {
 }
 REFUSED = {
     "server-expired": Kind("localhost", _SERVER, LOOPBACK_NAMES, from_days=-20, until_days=-10),
+    "server-not-yet-valid": Kind("localhost", _SERVER, LOOPBACK_NAMES, from_days=10, until_days=40),
     "server-wrong-name": Kind("kms.example.net", _SERVER, ELSEWHERE),
     "server-other-ca": Kind("localhost", _SERVER, LOOPBACK_NAMES, issuer="other-ca"),
     "client-expired": Kind("kmipclient", from_days=-20, until_days=-10),

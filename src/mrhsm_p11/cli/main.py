@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mrhsm_p11.errors import CryptokiError, MrhsmError
 
     try:
-        _run(words)
+        code = _run(words)
         sys.stdout.flush()
     except UsageError as error:
         return _fail(error, USAGE)
@@ -31,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted", FAILED)
     except Exception as error:  # noqa: BLE001  (a fault of ours: the operator gets a sentence, the log the traceback)
         return _fail(_logged(error), FAILED)
-    return DONE
+    return code
 
 
-def _run(words: Sequence[str]) -> None:
+def _run(words: Sequence[str]) -> int:
     from mrhsm_p11 import config, log
     from mrhsm_p11.cli.commands import COMMANDS
     from mrhsm_p11.cli.options import HELP, UsageError, nearest, parse, usage
@@ -46,17 +46,23 @@ def _run(words: Sequence[str]) -> None:
         print("usage: mrhsm command [options]\n")
         print("\n".join(f"  {command.name:<8}{command.summary}" for command in COMMANDS))
         print("\nmrhsm command -help lists a command's options.")
-        return
+        return DONE
     command = table.get(words[0])
     if command is None:
         near = nearest(words[0], tuple(table))
         raise UsageError(f"unknown command {words[0]!r}: {f'did you mean {near}?' if near else 'see mrhsm -help'}")
     if any(word in HELP for word in words[1:]):
         print(usage(command))
-        return
-    given, settings = parse(command, words[1:]), config.load()
+        return DONE
+    given = parse(command, words[1:])
+    try:
+        settings = config.load()
+    except config.ConfigurationError:
+        if command.needs_settings:
+            raise
+        settings = config.places()
     log.open_target(settings.log_path, settings.log_level)
-    command.run(given, settings)
+    return command.run(given, settings) or DONE
 
 
 def _fail(why: object, code: int) -> int:

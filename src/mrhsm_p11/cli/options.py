@@ -44,12 +44,16 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One row a subcommand."""
+    """One row a subcommand; `run` may return an exit code of its own.
+
+    One that does without `needs_settings` is run with the defaults where maprhsm.conf cannot be read.
+    """
 
     name: str
     summary: str
     options: tuple[Option, ...]
-    run: Callable[[Given, Config], None]
+    run: Callable[[Given, Config], int | None]
+    needs_settings: bool = True
 
 
 def parse(command: Command, words: Sequence[str]) -> Given:

@@ -56,6 +56,11 @@ def new_user_pin(given: Given) -> UserPin:
     return UserPin.random()
 
 
+def given_user_pin(given: Given) -> Secret | None:
+    """Return the user PIN of an existing token where the command line tells it."""
+    return _given(given, "-userpin")
+
+
 def user_pin() -> Secret:
     """Ask for the user PIN of an existing token."""
     return terminal.ask("Enter user PIN: ", "a user who can read user.pin in the token directory")

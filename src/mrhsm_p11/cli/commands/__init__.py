@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrhsm_p11.cli import info
+from mrhsm_p11.cli import doctor, info
 from mrhsm_p11.cli.commands import keys, library, officer, settings
 from mrhsm_p11.cli.options import Command
 
@@ -14,4 +14,5 @@ COMMANDS: tuple[Command, ...] = (
     settings.REMOVE,
     officer.SOPIN,
     library.PATH,
+    doctor.DOCTOR,
 )

@@ -1,7 +1,7 @@
 """What can be said of each configured server: how far a connection comes, and what this certificate may do there.
 
-Nothing is changed at a server: operations on an object name one that cannot exist, and those that would make one lack
-what an object needs, so that the server's refusal tells whether it would have listened.
+Nothing is changed at a server: operations on an object name one that cannot exist, and those that would make one ask
+for what cannot be made, so that the server's refusal tells whether it would have listened.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.errors import MrhsmError
 from mrhsm_p11.kmip import codec, protocol
 from mrhsm_p11.kmip import object_payloads as payloads
-from mrhsm_p11.kmip.attributes import RevocationReason
+from mrhsm_p11.kmip.attributes import RevocationReason, attribute
 from mrhsm_p11.kmip.client import Client
 from mrhsm_p11.kmip.errors import KMIPError, OperationFailed
 from mrhsm_p11.kmip.messages import ResponseMessage
-from mrhsm_p11.kmip.objects import TemplateAttribute
+from mrhsm_p11.kmip.objects import KeyBlock, KeyValue, SymmetricKey, TemplateAttribute
 from mrhsm_p11.kmip.payload import RequestPayload
 from mrhsm_p11.kmip.pool import Pool
 from mrhsm_p11.kmip.server_payloads import (
@@ -33,7 +33,15 @@ from mrhsm_p11.kmip.server_payloads import (
     QueryResponse,
 )
 from mrhsm_p11.kmip.transport import Endpoint, Peer, Transport
-from mrhsm_p11.kmip.vocabulary import ObjectType, QueryFunction, RevocationReasonCode, Version
+from mrhsm_p11.kmip.vocabulary import (
+    CryptographicAlgorithm,
+    KeyFormatType,
+    ObjectType,
+    QueryFunction,
+    RevocationReasonCode,
+    Version,
+)
+from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.kmip.connection import endpoints_of, identity_of, make_pool, version_of
 from mrhsm_p11.store.kmip.pinging import ping
 from mrhsm_p11.store.kmip.reader import HIDDEN, UNSUPPORTED
@@ -79,6 +87,21 @@ def _nothing() -> TemplateAttribute:
     return TemplateAttribute(attribute=())
 
 
+def _contradictory_register() -> payloads.RegisterRequest:
+    """Return a Register that parses and that no server may take: key block and attributes name two lengths."""
+    block = KeyBlock(
+        key_format_type=KeyFormatType.RAW,
+        key_value=KeyValue(key_material=Secret(os.urandom(32))),
+        cryptographic_algorithm=CryptographicAlgorithm.AES,
+        cryptographic_length=256,
+    )
+    return payloads.RegisterRequest(
+        object_type=ObjectType.SYMMETRIC_KEY,
+        template_attribute=TemplateAttribute(attribute=(attribute("Cryptographic Length", 128),)),
+        managed_object=SymmetricKey(key_block=block),
+    )
+
+
 def _revocation() -> RevocationReason:
     return RevocationReason(revocation_reason_code=RevocationReasonCode.CESSATION_OF_OPERATION)
 
@@ -97,7 +120,7 @@ PROBES: tuple[Probe, ...] = (
         "Register",
         "enable, which imports keys",
         True,
-        lambda _: payloads.RegisterRequest(object_type=ObjectType.SYMMETRIC_KEY, template_attribute=_nothing()),
+        lambda _: _contradictory_register(),
         False,
     ),
     Probe("Activate", "enable and rekey", True, lambda uid: payloads.ActivateRequest(unique_identifier=uid)),
@@ -274,7 +297,7 @@ def _outcome(probe: Probe, answer: OperationFailed) -> Outcome:
 
 
 def _take_back(client: Client, uid: str, deadline: Deadline) -> None:
-    """Destroy what a server made of a request without any attribute."""
+    """Destroy what a server made of a request that it should have refused."""
     try:
         client.destroy(uid, deadline=deadline)
     except KMIPError as error:

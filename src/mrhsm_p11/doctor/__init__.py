@@ -1,0 +1,1 @@
+"""What is wrong with this node: checks as rows of tables, each of which survives the failure of the others."""
