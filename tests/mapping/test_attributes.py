@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mrhsm_p11.constants import CKA, CKC, CKF, CKK, CKO
 from mrhsm_p11.errors import AttributeTypeInvalid, AttributeValueInvalid
-from mrhsm_p11.mapping import attributes, codecs
+from mrhsm_p11.mapping import attribute_rows, attributes, codecs
 from mrhsm_p11.mapping.attributes import ROWS, AttributeUse, decode, encode, for_class
 
 OTHER_ALGORITHMS = "of DSA and Diffie-Hellman keys, which no mechanism here takes"
@@ -88,7 +88,7 @@ def test_rules_of_a_use_do_not_contradict(use: AttributeUse) -> None:
 
 def test_array_types_are_exactly_those_with_the_array_bit() -> None:
     for cka, row in ROWS.items():
-        assert bool(cka & CKF.ARRAY_ATTRIBUTE) == (row.codec in (codecs.ULONGS, attributes.TEMPLATE))
+        assert bool(cka & CKF.ARRAY_ATTRIBUTE) == (row.codec in (codecs.ULONGS, attribute_rows.TEMPLATE))
 
 
 @kinds
