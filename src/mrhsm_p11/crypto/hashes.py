@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.hashes import SHA1, SHA224, SHA256, SHA384, SHA512, HashAlgorithm
+from cryptography.hazmat.primitives.hashes import (
+    SHA1,
+    SHA3_224,
+    SHA3_256,
+    SHA3_384,
+    SHA3_512,
+    SHA224,
+    SHA256,
+    SHA384,
+    SHA512,
+    SHA512_224,
+    SHA512_256,
+    HashAlgorithm,
+)
 
 _ALGORITHMS: dict[str, type[HashAlgorithm]] = {
     "sha1": SHA1,
@@ -10,6 +23,12 @@ _ALGORITHMS: dict[str, type[HashAlgorithm]] = {
     "sha256": SHA256,
     "sha384": SHA384,
     "sha512": SHA512,
+    "sha512_224": SHA512_224,
+    "sha512_256": SHA512_256,
+    "sha3_224": SHA3_224,
+    "sha3_256": SHA3_256,
+    "sha3_384": SHA3_384,
+    "sha3_512": SHA3_512,
 }
 
 
