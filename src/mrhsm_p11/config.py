@@ -12,6 +12,7 @@ from typing import Any
 from mrhsm_p11.errors import MrhsmError
 
 DEFAULT_HOME = Path("/opt/mapr")
+HOME_RECORD = Path(__file__).with_name("installed.home")  # what `mrhsm install` was told, or absent
 _AT_SECURE = 23  # getauxval(3)
 
 
@@ -87,13 +88,20 @@ def load(environ: Mapping[str, str] | None = None, *, privileged: bool | None = 
 
 
 def places(environ: Mapping[str, str] | None = None, *, privileged: bool | None = None) -> Config:
-    """Return the defaults for this process's MAPR_HOME, without reading a file."""
+    """Return the defaults for MAPR_HOME, without reading maprhsm.conf: what this process or `mrhsm install` says."""
     environ = os.environ if environ is None else environ
     privileged = _privileged() if privileged is None else privileged
     if privileged:
         environ = {}
-    home = Path(environ.get("MAPR_HOME") or DEFAULT_HOME)
+    home = Path(environ.get("MAPR_HOME") or _installed_home())
     return Config(home=home, file=Path(environ.get("MRHSM_CONF") or home / "conf" / "maprhsm.conf"))
+
+
+def _installed_home() -> Path:
+    try:
+        return Path(HOME_RECORD.read_text().strip() or DEFAULT_HOME)
+    except OSError:
+        return DEFAULT_HOME
 
 
 def _privileged() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mrhsm_p11.cli import layouts, pins
+from mrhsm_p11.cli import info_verbose, layouts, pins
 from mrhsm_p11.cli.options import Command, Given, Option
 from mrhsm_p11.cluster import setup, stores
 from mrhsm_p11.config import Config
@@ -20,6 +20,7 @@ OPTIONS = (
     Option("-kmip", "", "KMIP status"),
     Option("-slots", "", "PKCS#11 slots"),
     Option("-token", "serial|label", "The token meant, where there are several"),
+    Option("-verbose", "", "Also what the servers say of themselves, days left, generation and fingerprint"),
 )
 
 
@@ -33,11 +34,12 @@ def run(given: Given, config: Config) -> None:
         shown.append(layouts.slots(present))
     if wanted and wanted != ["-slots"]:
         token = _open(directory, setup.choose_token(present, given.get("-token")), config)
-        shown += [_required(flag, token, config) for flag in wanted if flag != "-slots"]
+        sections = _sections(given)
+        shown += [_required(flag, sections[flag](token, config), token) for flag in wanted if flag != "-slots"]
     elif not wanted:
         for entry in (setup.choose_token(present, given.get("-token")),) if "-token" in given else present:
             token = _open(directory, entry, config)
-            shown += [text for section in SECTIONS.values() if (text := section(token, config))]
+            shown += [text for section in _sections(given).values() if (text := section(token, config))]
     print("\n".join(shown), end="")
 
 
@@ -48,8 +50,11 @@ def _open(directory: TokenDirectory, entry: TokenEntry, config: Config) -> OpenT
     return setup.login_user(directory, entry, pin, config, from_file=kept is not None)
 
 
-def _required(flag: str, token: OpenToken, config: Config) -> str:
-    text = SECTIONS[flag](token, config)
+def _sections(given: Given) -> dict[str, Section]:
+    return VERBOSE if "-verbose" in given else SECTIONS
+
+
+def _required(flag: str, text: str, token: OpenToken) -> str:
     if not text:
         store = token.settings.store
         raise MrhsmError(f"{flag}: token {token.entry.serial} has a {store} store, see mrhsm info {STATUS[store]}")
@@ -70,11 +75,28 @@ def _status(store: str, token: OpenToken) -> str:
     return layouts.heading(token.entry.serial, store) + layouts.cluster(store, token.settings.cluster)
 
 
+def _configuration_and_servers(token: OpenToken, config: Config) -> str:
+    text = _configuration(token, config)
+    return text and text + info_verbose.servers(token.settings.connection, config)
+
+
+def _status_and_generation(store: str, token: OpenToken) -> str:
+    text = _status(store, token)
+    return text and text + info_verbose.generation(token.entry)
+
+
+Section = Callable[[OpenToken, Config], str]
+
 # In the order in which they are shown; an empty text: the token has no such section.
-SECTIONS: dict[str, Callable[[OpenToken, Config], str]] = {
+SECTIONS: dict[str, Section] = {
     "-config": _configuration,
     "-kmip": lambda token, _: _status("kmip", token),
     "-file": lambda token, _: _status("file", token),
+}
+VERBOSE: dict[str, Section] = {
+    "-config": _configuration_and_servers,
+    "-kmip": lambda token, _: _status_and_generation("kmip", token),
+    "-file": lambda token, _: _status_and_generation("file", token),
 }
 STATUS = {"kmip": "-kmip", "file": "-file"}
 

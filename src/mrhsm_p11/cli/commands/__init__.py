@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrhsm_p11.cli import doctor, info
+from mrhsm_p11.cli import doctor, info, install
 from mrhsm_p11.cli.commands import keys, library, officer, settings
 from mrhsm_p11.cli.options import Command
 
@@ -15,4 +15,5 @@ COMMANDS: tuple[Command, ...] = (
     officer.SOPIN,
     library.PATH,
     doctor.DOCTOR,
+    install.INSTALL,
 )
