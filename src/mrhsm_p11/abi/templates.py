@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mrhsm_p11.abi.structs import LONGEST
-from mrhsm_p11.constants import CK, CKA, CKF, CKR
+from mrhsm_p11.constants import CK, CKA, CKR
 from mrhsm_p11.errors import ArgumentsBad, AttributeValueInvalid, CryptokiError, TemplateInconsistent
 
 Template = dict[int, "bytes | Template"]
@@ -15,10 +15,9 @@ Wanted = Sequence["bytes | Template | CryptokiError"]
 MOST_ATTRIBUTES = 1024
 DEEPEST = 3  # a template in a template in a template is more than any attribute of the standard means
 
-# Attributes whose value is itself an array of attributes; CKA_ALLOWED_MECHANISMS has the flag too, but holds numbers.
-NESTED = frozenset(
-    value for name, value in vars(CKA).items() if name.endswith("_TEMPLATE") and value & CKF.ARRAY_ATTRIBUTE
-)
+# Attributes whose value is itself an array of attributes. CKF_ARRAY_ATTRIBUTE does not tell: CKA_ALLOWED_MECHANISMS
+# has it and holds numbers, the templates of 3.2 have it not.
+NESTED = frozenset(value for name, value in vars(CKA).items() if name.endswith("_TEMPLATE"))
 # Which failure C_GetAttributeValue reports when there are several, worst first.
 _WORST_FIRST = (CKR.ATTRIBUTE_SENSITIVE, CKR.ATTRIBUTE_TYPE_INVALID, CKR.BUFFER_TOO_SMALL)
 
