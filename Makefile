@@ -3,13 +3,14 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 SOURCES := setup.py build_ffi.py pyproject.toml $(wildcard cdef/*)
 
-.PHONY: help setup demo check test bench clean
+.PHONY: help setup demo check test conformance bench clean
 
 help:
 	@echo 'setup   Debian packages (as root), .venv, the library; safe to repeat'
 	@echo 'demo    the main job: set up a token, enable it, let three consumers unwrap the CLDB key'
 	@echo 'check   formatting, lint, types, import rules'
 	@echo 'test    all tests, with branch coverage'
+	@echo 'conformance  independent suites and real consumers; what is not installed is skipped'
 	@echo 'bench   start-up and codec figures beside SoftHSM2 and PyKMIP'
 
 setup: .venv/ready
@@ -30,6 +31,9 @@ check: setup
 test: setup
 	$(RUN) -m coverage erase
 	$(RUN) -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=
+
+conformance: setup
+	$(RUN) conformance/run.py
 
 bench: setup
 	$(RUN) bench/start.py
