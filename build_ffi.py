@@ -19,8 +19,10 @@ CDEF = HERE / "cdef"
 PACKAGE = HERE / "src" / "mrhsm_p11"
 
 # Each struct that lists functions, and the newest version whose functions it holds.
-FUNCTION_LISTS = {"CK_FUNCTION_LIST": "2.40"}
-# These answer without Python, so that loading or listing the library has no effect on the process; see boot.c.
+FUNCTION_LISTS = {"CK_FUNCTION_LIST": "2.40", "CK_FUNCTION_LIST_3_0": "3.0", "CK_FUNCTION_LIST_3_2": "3.2"}
+# The versions of the interface "PKCS 11", the default first; each has the longest list that its functions fill.
+INTERFACES = ("3.2", "3.1", "3.0", "2.40")
+# These answer without Python, so that loading or listing the library has no effect on the process; see interfaces.c.
 WITHOUT_PYTHON = frozenset({"C_GetFunctionList", "C_GetInterfaceList", "C_GetInterface"})
 # The one stub that is written by hand, in boot.c: it starts Python.
 STARTS_PYTHON = "C_Initialize"
@@ -169,11 +171,13 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], deepbind: bool
             '#include "native.h"',
             *(f"EXPORT CK_RV {p.name}({p.declared});" for p in offered()),
             *(function_list_struct(struct) for struct in FUNCTION_LISTS),
-            *(_function_list(struct) for struct in FUNCTION_LISTS),
+            *(_function_list(version) for version in INTERFACES),
+            _interfaces(),
             *(f"static CK_RV py_{p.name}({p.declared});" for p in with_python),
             '#include "fork.c"',
             '#include "wait.c"',
             '#include "boot.c"',
+            '#include "interfaces.c"',
             *(_stub(p) for p in with_python if p.name != STARTS_PYTHON),
         ]
     )
@@ -189,10 +193,22 @@ def function_list_struct(struct: str) -> str:
     return f"struct {struct} {{\n    CK_VERSION version;\n{members}\n}};"
 
 
-def _function_list(struct: str) -> str:
-    major, minor = _number(FUNCTION_LISTS[struct])
-    values = ",\n    ".join(p.name for p in up_to(FUNCTION_LISTS[struct]))
-    return f"static {struct} the_{struct} = {{\n    {{{major}, {minor}}},\n    {values}\n}};"
+def list_of(version: str) -> str:
+    """Return the struct of an interface of this version."""
+    known = [struct for struct, since in FUNCTION_LISTS.items() if _number(since) <= _number(version)]
+    return known[-1]
+
+
+def _function_list(version: str) -> str:
+    major, minor = _number(version)
+    values = ",\n    ".join(p.name for p in up_to(version))
+    return f"static {list_of(version)} list_{major}_{minor} = {{\n    {{{major}, {minor}}},\n    {values}\n}};"
+
+
+def _interfaces() -> str:
+    lists = ("list_{}_{}".format(*_number(version)) for version in INTERFACES)
+    rows = "\n".join(f'    {{(CK_CHAR *)"PKCS 11", &{one}, 0}},' for one in lists)
+    return f"static CK_INTERFACE interfaces[] = {{\n{rows}\n}};"
 
 
 def _stub(function: Prototype) -> str:

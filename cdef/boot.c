@@ -304,11 +304,3 @@ CK_RV C_Initialize(CK_VOID_PTR pInitArgs)
         rv = enter();
     return rv != CKR_OK ? rv : leave(py_C_Initialize(pInitArgs));
 }
-
-CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR ppFunctionList)
-{
-    if (!ppFunctionList)
-        return CKR_ARGUMENTS_BAD;
-    *ppFunctionList = &the_CK_FUNCTION_LIST;
-    return CKR_OK;
-}

@@ -49,7 +49,8 @@ Host = Callable[..., "subprocess.CompletedProcess[str]"]
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Compile tests/host/NAME.c; return the program."""
     folder = tmp_path_factory.mktemp("host")
-    (folder / "function_list.h").write_text(build_ffi.function_list_struct("CK_FUNCTION_LIST"))
+    lists = "\n".join(build_ffi.function_list_struct(struct) for struct in build_ffi.FUNCTION_LISTS)
+    (folder / "function_list.h").write_text(lists)
     compiler = shutil.which("cc") or shutil.which("gcc")
 
     def build(name: str) -> Path:

@@ -27,6 +27,8 @@ def members_of(struct: str) -> dict[str, str]:
 def test_members_are_those_of_the_struct(cls: type[Parameter]) -> None:
     declared = {re.sub(r"\[.*", "", name) for name in members_of(cls.struct)}
     named = [name for each in cls.members.values() for name in each.names]
+    assert declared.issuperset(cls.places.values())
+    declared -= set(cls.places.values()) - set(named)
     assert {(cls.struct, name) for name in declared.difference(named)} <= UNREAD.keys()
     assert len(named) == len(set(named))
     assert declared.issuperset(named)

@@ -18,13 +18,15 @@ from mrhsm_p11.abi._prototypes import OFFERED, PROTOTYPES
 from mrhsm_p11.abi.marshal import InitializeArgs
 from mrhsm_p11.abi.structs import LONGEST
 from mrhsm_p11.config import Config
-from mrhsm_p11.constants import CKA, CKF, CKM, CKR
-from mrhsm_p11.errors import KeyUnextractable, MrhsmError
+from mrhsm_p11.constants import CKA, CKF, CKG, CKM, CKR
+from mrhsm_p11.errors import KeyUnextractable, MechanismParamInvalid, MrhsmError
 from mrhsm_p11.mapping.results import Fault, ServerFault
 from mrhsm_p11.parameters import Mechanism
+from mrhsm_p11.parameters.messages import GCMMessageParams
 from mrhsm_p11.parameters.symmetric import GCMParams
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.token import provider
+from mrhsm_p11.token.operations import MORE_FOLLOWS
 
 ffi = declarations()
 new, NULL = ffi.new, ffi.NULL
@@ -259,6 +261,72 @@ def test_asked_attributes_are_types_in_and_values_out() -> None:
     assert (array[0].ulValueLen, handler.calls) == (5, [(1, 2, [CKA.LABEL])])
 
 
+def test_the_last_part_of_a_message_is_told_by_its_output() -> None:
+    length, buffer = new("CK_ULONG *", 4), guarded(4)
+    call, handler = wrapped("C_SignMessageNext", b"1234")
+    assert call(1, NULL, 0, NULL, 0, buffer, length) == CKR.OK
+    assert bytes(ffi.buffer(buffer, 4)) == b"1234"
+    assert call(1, NULL, 0, NULL, 0, buffer, NULL) == CKR.ARGUMENTS_BAD
+    handler.answer = None
+    assert call(1, NULL, 0, NULL, 0, NULL, NULL) == CKR.OK
+    assert [arguments[3] for arguments in handler.calls] == [4, MORE_FOLLOWS]
+
+
+def test_the_last_part_of_a_message_is_told_by_its_signature() -> None:
+    call, handler = wrapped("C_VerifyMessageNext")
+    assert call(1, NULL, 0, NULL, 0, NULL, 9) == CKR.OK
+    assert call(1, NULL, 0, NULL, 0, new("CK_BYTE[]", b"12"), 2) == CKR.OK
+    assert call(1, NULL, 0, NULL, 0, new("CK_BYTE[]", b"12"), 0) == CKR.OK
+    assert [arguments[3] for arguments in handler.calls] == [None, b"12", b""]
+
+
+def test_a_handle_is_told_only_of_what_was_made() -> None:
+    handle, length, buffer = new("CK_ULONG *", 77), new("CK_ULONG *", 4), guarded(4)
+    call, handler = wrapped("C_EncapsulateKey", (9, None))
+    assert call(1, NULL, 2, NULL, 0, NULL, length, NULL) == CKR.OK
+    assert length[0] == 9
+    assert call(1, NULL, 2, NULL, 0, buffer, length, handle) == CKR.BUFFER_TOO_SMALL
+    assert call(1, NULL, 2, NULL, 0, buffer, length, NULL) == CKR.ARGUMENTS_BAD
+    assert handle[0] == 77
+    handler.answer = (b"1234", 5)
+    assert call(1, NULL, 2, NULL, 0, buffer, length, handle) == CKR.OK
+    assert (handle[0], length[0]) == (5, 4)
+
+
+def test_a_function_is_named_by_text_that_ends() -> None:
+    call, handler = wrapped("C_AsyncGetID", 3)
+    number = new("CK_ULONG *")
+    assert call(1, new("CK_BYTE[]", b"C_Sign\0behind"), number) == CKR.OK
+    assert call(1, new("CK_BYTE[]", b"x" * 200), number) == CKR.OK
+    assert call(1, NULL, number) == CKR.ARGUMENTS_BAD
+    assert handler.calls == [(1, "C_Sign"), (1, "x" * 64)]
+
+
+def test_a_message_parameter_is_read_and_written_where_it_lies() -> None:
+    iv, tag = new("CK_BYTE[]", b"n" * 12), guarded(16)
+    struct = new("CK_GCM_MESSAGE_PARAMS *", [iv, 12, 32, CKG.GENERATE_COUNTER, tag, 128])
+    call, handler = wrapped("C_EncryptMessageBegin")
+    assert call(1, ffi.cast("void *", struct), ffi.sizeof("CK_GCM_MESSAGE_PARAMS"), NULL, 0) == CKR.OK
+    parameter = handler.calls[0][1]
+    assert parameter.given
+    assert parameter.read(GCMMessageParams) == GCMMessageParams(b"n" * 12, 32, CKG.GENERATE_COUNTER, 128)
+    parameter.give(GCMMessageParams, "tag", b"t" * 16)
+    assert untouched_after(tag, 16)
+    assert parameter.take(GCMMessageParams, "tag", 16) == b"t" * 16
+    struct.pTag = NULL
+    with pytest.raises(MechanismParamInvalid, match="no room for the tag"):
+        parameter.give(GCMMessageParams, "tag", b"t" * 16)
+
+
+@pytest.mark.parametrize("length", [0, 1, 47, 49])
+def test_a_message_parameter_of_another_size_is_none(length: int) -> None:
+    call, handler = wrapped("C_EncryptMessageBegin")
+    assert call(1, NULL, length, NULL, 0) == CKR.OK
+    assert handler.calls[0][1].given == bool(length)
+    with pytest.raises(MechanismParamInvalid):
+        handler.calls[0][1].read(GCMMessageParams)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -285,12 +353,13 @@ def test_nothing_is_looked_at_before_initialization(name: str, monkeypatch: pyte
     monkeypatch.setattr(provider, "current", None)
     call, handler = wrapped(name)
     assert call(*[None] * len(PROTOTYPES[name])) == CKR.CRYPTOKI_NOT_INITIALIZED
-    assert entry.unsupported(name)(*PROTOTYPES[name]) == CKR.CRYPTOKI_NOT_INITIALIZED
+    assert entry.unsupported(*PROTOTYPES[name]) == CKR.CRYPTOKI_NOT_INITIALIZED
+    assert entry.later(ffi, name)(*PROTOTYPES[name]) == CKR.CRYPTOKI_NOT_INITIALIZED
     assert not handler.calls
 
 
 def test_a_function_without_handler_says_so() -> None:
-    assert entry.unsupported("C_GetOperationState")(1, NULL, NULL) == CKR.FUNCTION_NOT_SUPPORTED
+    assert entry.later(ffi, "C_EncapsulateKeys")(1, NULL, NULL) == CKR.FUNCTION_NOT_SUPPORTED
 
 
 def test_a_call_has_the_configured_deadline() -> None:

@@ -24,7 +24,7 @@ before {NOT_INITIALIZED}
 initialize 0x0
 again 0x{CKR.CRYPTOKI_ALREADY_INITIALIZED:x}
 info 0x0
-cryptoki 2.40
+cryptoki 3.2
 slots 0x0
 count 1
 finalize 0x0
@@ -73,6 +73,30 @@ def test_is_found_through_a_link(host: Host, library_path: Path, tmp_path: Path)
     link = tmp_path / "pkcs11.so"
     link.symlink_to(library_path)
     assert ended_well(host("load", "lazy", library=link)) == A_LIFE + "end\n"
+
+
+def test_lists_its_interfaces_without_starting(host: Host) -> None:
+    bad, small = f"0x{CKR.ARGUMENTS_BAD:x}", f"0x{CKR.BUFFER_TOO_SMALL:x}"
+    versions = ["3.2", "3.1", "3.0", "2.40"]
+    assert ended_well(host("interfaces")).splitlines() == [
+        f"no count {bad}",
+        *("count 0x0", "4", f"too small {small}", "4", "list 0x0"),
+        *(f"PKCS 11 {version} 0 0" for version in versions),
+        "NULL 0.0 0: 0x0 PKCS 11 3.2",
+        "PKCS 11 0.0 0: 0x0 PKCS 11 3.2",
+        *(f"PKCS 11 3.{minor} 0: 0x0 PKCS 11 3.{minor}" for minor in range(3)),
+        f"PKCS 11 3.3 0: {bad}",
+        "NULL 2.40 0: 0x0 PKCS 11 2.40",
+        f"NULL 2.20 0: {bad}",
+        f"Vendor 0.0 0: {bad}",
+        f"PKCS 11 3.0 1: {bad}",
+        f"nowhere {bad}",
+        "python 0",
+        f"uninitialised {NOT_INITIALIZED}",
+        "initialize 0x0",
+        f"no session 0x{CKR.SESSION_HANDLE_INVALID:x}",
+        "finalize 0x0",
+    ]
 
 
 @pytest.mark.parametrize("ways", ["", "thread", "early", "thread early", "joined", "joined early"])
@@ -207,4 +231,4 @@ def test_exports_the_functions_of_the_standard_and_nothing_else(library_path: Pa
     listed = subprocess.run([nm, "-D", "--defined-only", library_path], check=True, capture_output=True, text=True)
     exported = {line.split()[2] for line in listed.stdout.splitlines()}
     assert exported == {p.name for p in build_ffi.offered()}
-    assert len(exported) == 68
+    assert len(exported) == 104

@@ -25,14 +25,16 @@ CFunction = Callable[..., int]
 Refused = Callable[[int], None]
 
 MODULES = ("general", "sessions", "objects", "crypto", "keys")
+# Imported when a function that has no handler above is first called: most hosts never do.
+LATER: tuple[str, ...] = ()
 BEFORE_INITIALIZE = frozenset({"C_Initialize"})
 
 
 def register(ffi: Any, lib: Any) -> None:
     """Put a wrapped handler behind each function that the library exports."""
-    handlers = find_handlers([importlib.import_module(f"mrhsm_p11.functions.{name}") for name in MODULES])
+    handlers = find_handlers(modules(MODULES))
     for name in OFFERED:
-        function = wrap(ffi, name, handlers[name], refusal(name)) if name in handlers else unsupported(name)
+        function = wrap(ffi, name, handlers[name], refusal(name)) if name in handlers else later(ffi, name)
         ffi.def_extern(name=f"py_{name}", error=CKR.GENERAL_ERROR, onerror=_log_failure)(function)
     hostcalls.install(
         around_wait=lambda: _Around((lib.sigpipe_block, lib.gate_pause), (lib.gate_resume, lib.sigpipe_restore)),
@@ -40,6 +42,10 @@ def register(ffi: Any, lib: Any) -> None:
     )
     if lib.python_is_ours():
         engine.warm_up()  # a first use under way while the host forks would leave the child a lock held for ever
+
+
+def modules(names: tuple[str, ...]) -> list[ModuleType]:
+    return [importlib.import_module(f"mrhsm_p11.functions.{name}") for name in names]
 
 
 def snake_case(name: str) -> str:
@@ -102,11 +108,23 @@ def wrap(ffi: Any, name: str, handler: Handler, refused: Refused | None = None) 
     return call
 
 
-def unsupported(name: str) -> CFunction:
-    """Return the function behind a C stub that has no handler."""
+def unsupported(*args: Any) -> int:
+    """Answer for a function that has no handler."""
+    return CKR.CRYPTOKI_NOT_INITIALIZED if provider.current is None else CKR.FUNCTION_NOT_SUPPORTED
+
+
+def later(ffi: Any, name: str) -> CFunction:
+    """Return the function behind C stub `name`, whose handler is looked for when it is first called."""
+    function: CFunction | None = None
 
     def call(*args: Any) -> int:
-        return CKR.CRYPTOKI_NOT_INITIALIZED if provider.current is None else CKR.FUNCTION_NOT_SUPPORTED
+        nonlocal function
+        if provider.current is None:
+            return CKR.CRYPTOKI_NOT_INITIALIZED
+        if function is None:
+            handler = find_handlers(modules(LATER)).get(name)
+            function = wrap(ffi, name, handler, refusal(name)) if handler else unsupported
+        return function(*args)
 
     return call
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+from mrhsm_p11.abi.messages import MessageParameter
 from mrhsm_p11.abi.plan import Role, Step
 from mrhsm_p11.abi.structs import LONGEST, info_writer, parameter_reader, pointed_bytes
 from mrhsm_p11.abi.templates import template_reader, wanted_reader, wanted_writer
@@ -19,9 +20,11 @@ from mrhsm_p11.errors import ArgumentsBad, DataLenRange, MechanismParamInvalid, 
 from mrhsm_p11.mapping.mechanisms import ROWS
 from mrhsm_p11.parameters import Mechanism, Parameter
 from mrhsm_p11.secret import Secret
+from mrhsm_p11.token.operations import MORE_FOLLOWS
 
 Arguments = tuple[Any, ...]
 LABEL_LENGTH = 32
+LONGEST_NAME = 64  # of a function, in bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,12 @@ def _bytes(ffi: Any, step: Step) -> Crossing:
     return Crossing(read=read)
 
 
+def _last_input(ffi: Any, step: Step) -> Crossing:
+    at, read = step.index, _bytes(ffi, step).read
+    assert read
+    return Crossing(read=lambda args: read(args) if args[at] else None)
+
+
 def _pin(ffi: Any, step: Step) -> Crossing:
     at, buffer = step.index, ffi.buffer
 
@@ -99,6 +108,20 @@ def _pin(ffi: Any, step: Step) -> Crossing:
 def _label(ffi: Any, step: Step) -> Crossing:
     at = step.index
     return Crossing(check=_present(at), read=lambda args: bytes(ffi.buffer(args[at], LABEL_LENGTH)))
+
+
+def _name(ffi: Any, step: Step) -> Crossing:
+    at = step.index
+    return Crossing(check=_present(at), read=lambda args: ffi.string(args[at], LONGEST_NAME).decode("ascii", "replace"))
+
+
+def _message(ffi: Any, step: Step) -> Crossing:
+    at = step.index
+
+    def read(args: Arguments) -> MessageParameter:
+        return MessageParameter(ffi, args[at], args[at + 1])
+
+    return Crossing(read=read)
 
 
 def _mechanism(ffi: Any, step: Step) -> Crossing:
@@ -177,6 +200,23 @@ def _room(ffi: Any, step: Step) -> Crossing:
         return CKR.OK
 
     return Crossing(check=_present(at + 1), read=read, write=write)
+
+
+def _last_room(ffi: Any, step: Step) -> Crossing:
+    """Without a length, more parts follow: the handler's answer is then None."""
+    at, room = step.index, _room(ffi, step)
+    read, write = room.read, room.write
+    assert read
+    assert write
+
+    def write_last(args: Arguments, result: bytes | int | None) -> int:
+        return CKR.OK if result is None else write(args, result)
+
+    def check(args: Arguments) -> None:
+        if args[at] and not args[at + 1]:
+            raise ArgumentsBad("a buffer without its length")
+
+    return Crossing(check=check, read=lambda args: read(args) if args[at + 1] else MORE_FOLLOWS, write=write_last)
 
 
 def _list(ffi: Any, step: Step) -> Crossing:
@@ -260,24 +300,45 @@ def _result(ffi: Any, step: Step) -> Crossing:
     return Crossing(check=_present(at), write=write)
 
 
+def _made(ffi: Any, step: Step) -> Crossing:
+    """As _result, behind a buffer and its length: without buffer nothing is made, and there may be no pointer."""
+    at = step.index
+
+    def check(args: Arguments) -> None:
+        if args[at - 2] and not args[at]:
+            raise ArgumentsBad(f"argument {at + 1} is NULL")
+
+    def write(args: Arguments, value: int | None) -> int:
+        if value is not None:
+            args[at][0] = value
+        return CKR.OK
+
+    return Crossing(check=check, write=write)
+
+
 CROSSINGS: dict[Role, Callable[[Any, Step], Crossing]] = {
     Role.NUMBER: _number,
     Role.TRUTH: _truth,
     Role.BYTES: _bytes,
+    Role.LAST_INPUT: _last_input,
     Role.PIN: _pin,
     Role.LABEL: _label,
+    Role.NAME: _name,
     Role.MECHANISM: _mechanism,
+    Role.MESSAGE: _message,
     Role.TEMPLATE: _template,
     Role.INITIALIZE_ARGS: _initialize_args,
     Role.RESERVED: _truth,
     Role.DROPPED: _dropped,
     Role.ROOM: _room,
+    Role.LAST_ROOM: _last_room,
     Role.LIST: _list,
     Role.FILL: _fill,
     Role.FOUND: _found,
     Role.WANTED: _wanted,
     Role.INFO: _info,
     Role.RESULT: _result,
+    Role.MADE: _made,
 }
 
 

@@ -14,20 +14,25 @@ class Role(enum.Enum):
     NUMBER = "a handle, identifier or number"
     TRUTH = "a CK_BBOOL"
     BYTES = "pointer and length of input"
+    LAST_INPUT = "pointer and length of input that comes with the last part only, NULL before"
     PIN = "pointer and length of a PIN, NULL for the protected path"
     LABEL = "32 bytes of text, blank-padded"
+    NAME = "text that a zero byte ends"
     MECHANISM = "a mechanism with its parameter"
+    MESSAGE = "pointer and length of a message's parameter, read and written"
     TEMPLATE = "attributes with values"
     INITIALIZE_ARGS = "the argument of C_Initialize"
     RESERVED = "a pointer that ought to be NULL"
     DROPPED = "nothing that we use"
     ROOM = "a buffer and its length, asked twice"
+    LAST_ROOM = "a buffer and its length, asked twice with the last part; both NULL before"
     LIST = "an array and its count, asked twice"
     FILL = "a buffer that is filled to its length"
     FOUND = "an array, its size and the number filled"
     WANTED = "attributes whose values are asked for"
     INFO = "a structure that is filled"
     RESULT = "one number that is returned"
+    MADE = "a handle that is returned unless only a size was asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ PAIRS = {
     ("CK_BYTE_PTR", "CK_ULONG_PTR"): Role.ROOM,
     ("CK_UTF8CHAR_PTR", "CK_ULONG"): Role.PIN,
     ("CK_ATTRIBUTE_PTR", "CK_ULONG"): Role.TEMPLATE,
+    ("CK_VOID_PTR", "CK_ULONG"): Role.MESSAGE,
     ("CK_SLOT_ID_PTR", "CK_ULONG_PTR"): Role.LIST,
     ("CK_MECHANISM_TYPE_PTR", "CK_ULONG_PTR"): Role.LIST,
 }
@@ -81,6 +87,14 @@ EXCEPTIONS = {
     ("C_FindObjects", "phObject"): (Role.FOUND, 3),
     ("C_GenerateRandom", "RandomData"): (Role.FILL, 2),
     ("C_WaitForSlotEvent", "pRserved"): (Role.RESERVED, 1),
+    ("C_LoginUser", "pUsername"): (Role.BYTES, 2),
+    ("C_SignMessageNext", "pSignature"): (Role.LAST_ROOM, 2),
+    ("C_VerifyMessageNext", "pSignature"): (Role.LAST_INPUT, 2),
+    ("C_EncapsulateKey", "phKey"): (Role.MADE, 1),
+    ("C_AsyncComplete", "pFunctionName"): (Role.NAME, 1),
+    ("C_AsyncComplete", "pResult"): (Role.DROPPED, 1),
+    ("C_AsyncGetID", "pFunctionName"): (Role.NAME, 1),
+    ("C_AsyncJoin", "pFunctionName"): (Role.NAME, 1),
 }
 
 

@@ -34,6 +34,9 @@ class Parameter:
 
     struct: ClassVar[str]
     members: ClassVar[dict[str, Member]] = {}
+    places: ClassVar[
+        dict[str, str]
+    ] = {}  # pointers that are read and written when their length is known: name -> member
 
     def __init_subclass__(cls) -> None:
         cls.members = {name: value for name, value in vars(cls).items() if isinstance(value, Member)}

@@ -22,6 +22,7 @@ Sink = Digest | Signer  # takes input, gives `size` bytes at the end
 Buffer = bytes | memoryview
 # Output; or the number of bytes that it needs, then nothing was consumed; None where a call has no output.
 Outcome = bytes | int | None
+MORE_FOLLOWS = -1  # as the room for output: none is wanted before the last part
 
 
 class Step(Enum):
