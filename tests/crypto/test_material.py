@@ -166,14 +166,20 @@ def test_ec_parameters() -> None:
     _, by_name = material.split(template | {CKA.EC_PARAMS: b"\x13\x09secp256r1"})
     assert material.derived(CKO.PUBLIC_KEY, CKK.EC, by_name)[CKA.EC_PARAMS] == P256
     with pytest.raises(CurveNotSupported):
-        material.split(template | {CKA.EC_PARAMS: bytes.fromhex("06052b8104000a")})
+        material.split(template | {CKA.EC_PARAMS: bytes.fromhex("06052b8104001f")})
     with pytest.raises(DomainParamsInvalid):
         material.split(template | {CKA.EC_PARAMS: b"nonsense"})
-    other = ec.generate_private_key(ec.SECP256K1())
+    # from `openssl ecparam -name secp192k1 -genkey`
+    private = (
+        "306c020100301006072a8648ce3d020106052b8104001f04553053020101041855ad97b62220475fc79d4d271297c9cf00b6ff49629c"
+    )
+    point = "0487969aeac0ad0d60ac064a6f038bd838199db0d6870f4aecb76085768adf1c2412a37c6f7febcc2114ff9048e57f9142"
     with pytest.raises(CurveNotSupported):
-        material.normalise(CKO.PRIVATE_KEY, CKK.EC, pkcs8(other))
+        material.normalise(CKO.PRIVATE_KEY, CKK.EC, bytes.fromhex(private + "bbffa134033200" + point))
     with pytest.raises(CurveNotSupported):
-        material.normalise(CKO.PUBLIC_KEY, CKK.EC, spki(other))
+        material.normalise(
+            CKO.PUBLIC_KEY, CKK.EC, bytes.fromhex(f"3046301006072a8648ce3d020106052b8104001f033200{point}")
+        )
 
 
 @pytest.mark.parametrize("key", [RSA_KEY, EC_KEY], ids=["RSA", "EC"])

@@ -10,6 +10,8 @@ from mrhsm_p11.errors import AttributeValueInvalid
 
 RSA_OID = bytes.fromhex("06092a864886f70d010101")
 EC_OID = bytes.fromhex("06072a8648ce3d0201")
+DSA_OID = bytes.fromhex("06072a8648ce380401")
+DH_OID = bytes.fromhex("06092a864886f70d010301")  # of PKCS #3
 
 Algorithm = tuple[bytes, bytes]  # object identifier and parameters, both whole elements
 
@@ -29,7 +31,7 @@ def private_key_info(algorithm: Algorithm, key: bytes) -> bytes:
 def open_public(spki: bytes) -> tuple[Algorithm, bytes]:
     """Return algorithm and content of a SubjectPublicKeyInfo. Raises ValueError."""
     algorithm, key = _exactly(2, der.only(spki, der.SEQUENCE))
-    return _algorithm(algorithm), der.whole_bits(key)
+    return open_algorithm(algorithm), der.whole_bits(key)
 
 
 def open_private(pkcs8: bytes) -> tuple[Algorithm, bytes]:
@@ -37,17 +39,11 @@ def open_private(pkcs8: bytes) -> tuple[Algorithm, bytes]:
     version, algorithm, key, *_ = _exactly(3, der.only(pkcs8, der.SEQUENCE))
     if version[0] != der.INTEGER or key[0] != der.OCTET_STRING:
         raise ValueError("no PrivateKeyInfo")
-    return _algorithm(algorithm), key[1]
+    return open_algorithm(algorithm), key[1]
 
 
-def _exactly(least: int, content: bytes) -> list[tuple[int, bytes]]:
-    found = list(der.elements(content))
-    if len(found) < least:
-        raise ValueError("a key container lacks an element")
-    return found
-
-
-def _algorithm(element: tuple[int, bytes]) -> Algorithm:
+def open_algorithm(element: tuple[int, bytes]) -> Algorithm:
+    """Return the parts of an AlgorithmIdentifier. Raises ValueError."""
     tag, content = element
     if tag != der.SEQUENCE:
         raise ValueError("no AlgorithmIdentifier")
@@ -55,6 +51,13 @@ def _algorithm(element: tuple[int, bytes]) -> Algorithm:
     if oid_tag != der.OID:
         raise ValueError("no AlgorithmIdentifier")
     return der.encode(der.OID, oid), parameters
+
+
+def _exactly(least: int, content: bytes) -> list[tuple[int, bytes]]:
+    found = list(der.elements(content))
+    if len(found) < least:
+        raise ValueError("a key container lacks an element")
+    return found
 
 
 def given_bytes(given: Mapping[int, object], cka: int) -> bytes:

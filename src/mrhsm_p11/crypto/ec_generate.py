@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mrhsm_p11.constants import CKA
+from mrhsm_p11.constants import CKA, CKK
 from mrhsm_p11.crypto import keys
-from mrhsm_p11.crypto.ec_keys import curve_of
+from mrhsm_p11.crypto.curves import curve_of
 from mrhsm_p11.crypto.families import Template
 from mrhsm_p11.errors import TemplateIncomplete
 from mrhsm_p11.mapping.mechanisms import MechanismRow
@@ -21,4 +21,4 @@ def generate(_row: MechanismRow, public: Template, _private: Template) -> tuple[
     params = public.get(CKA.EC_PARAMS)
     if not isinstance(params, bytes):
         raise TemplateIncomplete("CKA_EC_PARAMS is missing")
-    return keys.pair(ec.generate_private_key(keys.group(curve_of(params))))
+    return keys.pair(ec.generate_private_key(keys.group(curve_of(params, CKK.EC))))

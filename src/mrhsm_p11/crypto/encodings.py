@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
-    load_der_private_key,
-    load_der_public_key,
 )
 
 from mrhsm_p11.constants import CKK
-from mrhsm_p11.crypto import der, ec_keys
-from mrhsm_p11.errors import AttributeValueInvalid, CurveNotSupported
+from mrhsm_p11.crypto import containers, der, keys
+from mrhsm_p11.crypto.containers import DH_OID, DSA_OID, EC_OID, RSA_OID
+from mrhsm_p11.crypto.curves import CURVES, curve_of
+from mrhsm_p11.errors import AttributeValueInvalid, CryptokiError, CurveNotSupported
 
 RSA_BITS = range(1024, 8193)
 _MOST_FILLING = 15  # zero bytes that a wrapping mechanism may have added
-_PUBLIC = {CKK.RSA: RSAPublicKey, CKK.EC: EllipticCurvePublicKey}
-_PRIVATE = {CKK.RSA: RSAPrivateKey, CKK.EC: EllipticCurvePrivateKey}
+_OIDS = {  # of the algorithms that keys of a type have in their containers
+    CKK.RSA: frozenset({RSA_OID}),
+    CKK.EC: frozenset({EC_OID}),
+    CKK.EC_EDWARDS: frozenset(curve.oid for curve in CURVES if curve.key_type == CKK.EC_EDWARDS),
+    CKK.EC_MONTGOMERY: frozenset(curve.oid for curve in CURVES if curve.key_type == CKK.EC_MONTGOMERY),
+    CKK.DSA: frozenset({DSA_OID}),
+    CKK.DH: frozenset({DH_OID}),
+}
 
 
 def public(key_type: int, value: bytes) -> bytes:
     """Return SubjectPublicKeyInfo, from itself or PKCS #1. Raises AttributeValueInvalid, CurveNotSupported."""
     try:
-        key = load_der_public_key(value)
-    except (ValueError, UnsupportedAlgorithm):
-        raise AttributeValueInvalid("the bytes are no public key that can be used here") from None
-    if not isinstance(key, _PUBLIC[key_type]):
-        raise AttributeValueInvalid("the public key is of another type")
-    _check_size(key)
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        key = keys.parse_public(value)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _refusal(key_type, error, "public key") from None
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    _check(key_type, containers.open_public(spki)[0], key)
+    return spki
 
 
 def private(key_type: int, value: bytes, *, check: bool) -> bytes:
@@ -47,21 +51,26 @@ def private(key_type: int, value: bytes, *, check: bool) -> bytes:
         if filling.strip(b"\0") or len(filling) > _MOST_FILLING:
             raise AttributeValueInvalid("something follows the private key")
         whole = value[: len(value) - len(filling)]
-        key = load_der_private_key(whole, None, unsafe_skip_rsa_key_validation=not check)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = keys.parse_private(whole, check=check)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         # not chained: the text of a parser's complaint may quote what it parsed
-        raise AttributeValueInvalid("the bytes are no private key that can be used here") from None
-    if not isinstance(key, _PRIVATE[key_type]):
-        raise AttributeValueInvalid("the private key is of another type")
-    _check_size(key)
-    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        raise _refusal(key_type, error, "private key") from None
+    pkcs8 = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    _check(key_type, containers.open_private(pkcs8)[0], key)
+    return pkcs8
 
 
-def _check_size(key: object) -> None:
+def _refusal(key_type: int, error: Exception, half: str) -> CryptokiError:
+    if key_type == CKK.EC and isinstance(error, UnsupportedAlgorithm):
+        return CurveNotSupported(f"the {half} is on no curve that there is here")
+    return AttributeValueInvalid(f"the bytes are no {half} that can be used here")
+
+
+def _check(key_type: int, algorithm: containers.Algorithm, key: object) -> None:
+    oid, parameters = algorithm
+    if oid not in _OIDS[key_type]:
+        raise AttributeValueInvalid("the key is of another type")
+    if key_type == CKK.EC:
+        curve_of(parameters, key_type)
     if isinstance(key, (RSAPublicKey, RSAPrivateKey)) and key.key_size not in RSA_BITS:
         raise AttributeValueInvalid(f"an RSA key of {key.key_size} bits is not from 1024 to 8192")
-    if isinstance(key, (EllipticCurvePublicKey, EllipticCurvePrivateKey)) and key.curve.name not in _CURVE_NAMES:
-        raise CurveNotSupported(f"the curve {key.curve.name}")
-
-
-_CURVE_NAMES = frozenset(curve.name for curve in ec_keys.CURVES)

@@ -50,7 +50,7 @@ class PairFamily(Protocol):
 
 
 class KeyForm(Protocol):
-    """A module that turns key pairs of one type into attributes and back. Raises ValueError for malformed DER."""
+    """What turns key pairs of one type into attributes and back. Raises ValueError for malformed DER."""
 
     def public_material(self, given: Template, /) -> bytes:
         """Return the SubjectPublicKeyInfo of C_CreateObject's attributes."""
@@ -68,7 +68,14 @@ class KeyForm(Protocol):
 CIPHERS = {"block": "ciphers", "aead": "aead", "keywrap": "keywrap", "rsa": "rsa_cipher"}
 SIGNATURES = {"mac": "mac", "rsa": "rsa", "ec": "ec"}
 PAIRS = {"rsa": "rsa_generate", "ec": "ec_generate"}
-KEY_FORMS = {CKK.RSA: "rsa_keys", CKK.EC: "ec_keys"}
+KEY_FORMS = {  # a module, or an instance in one
+    CKK.RSA: "rsa_keys",
+    CKK.EC: "ec_keys",
+    CKK.EC_EDWARDS: "octet_keys.EDWARDS",
+    CKK.EC_MONTGOMERY: "octet_keys.MONTGOMERY",
+    CKK.DSA: "finite_keys.DSA",
+    CKK.DH: "finite_keys.DH",
+}
 
 
 @cache
@@ -97,7 +104,9 @@ def pair(family: str) -> PairFamily:
 
 @cache
 def key_form(key_type: int | None) -> KeyForm:
-    """Return the module that knows key pairs of this type. Raises KeyTypeInconsistent where none does."""
+    """Return what knows key pairs of this type. Raises KeyTypeInconsistent where none does."""
     if key_type not in KEY_FORMS:
         raise KeyTypeInconsistent(f"key type {key_type} is no key pair's here")
-    return cast(KeyForm, import_module(f"mrhsm_p11.crypto.{KEY_FORMS[key_type]}"))
+    module, _, instance = KEY_FORMS[key_type].partition(".")
+    found = import_module(f"mrhsm_p11.crypto.{module}")
+    return cast(KeyForm, getattr(found, instance) if instance else found)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -13,15 +17,31 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from mrhsm_p11.crypto import checks
-from mrhsm_p11.crypto.ec_keys import Curve
+from mrhsm_p11.crypto.curves import Curve
 from mrhsm_p11.errors import KeyTypeInconsistent
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.secret import Secret
 
-_GROUPS: dict[str, type[ec.EllipticCurve]] = {
-    "secp256r1": ec.SECP256R1,
-    "secp384r1": ec.SECP384R1,
-    "secp521r1": ec.SECP521R1,
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+
+# The library says at each use of DH that it means to drop it. That is for us to know, not for our host's stderr; the
+# filter is for our own modules alone.
+warnings.filterwarnings("ignore", "Diffie-Hellman over finite fields", module=r"mrhsm_p11\.")
+
+_GROUPS: dict[str, ec.EllipticCurve] = {
+    group.name: group
+    for group in (
+        ec.SECP192R1(),
+        ec.SECP224R1(),
+        ec.SECP256R1(),
+        ec.SECP384R1(),
+        ec.SECP521R1(),
+        ec.SECP256K1(),
+        ec.BrainpoolP256R1(),
+        ec.BrainpoolP384R1(),
+        ec.BrainpoolP512R1(),
+    )
 }
 
 
@@ -61,27 +81,53 @@ def ec_public(row: MechanismRow, material: Secret) -> ec.EllipticCurvePublicKey:
     return key
 
 
+def private(material: Secret) -> PrivateKeyTypes:
+    """Load a private key of any type. Raises KeyTypeInconsistent."""
+    return _load_private(material)
+
+
+def public(material: Secret) -> PublicKeyTypes:
+    """Load a public key of any type. Raises KeyTypeInconsistent."""
+    return _load_public(material)
+
+
 def group(curve: Curve) -> ec.EllipticCurve:
     """Return the primitives library's name of a curve."""
-    return _GROUPS[curve.name]()
+    return _GROUPS[curve.name]
 
 
-def pair(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> tuple[Secret, Secret]:
+def pair(key: PrivateKeyTypes) -> tuple[Secret, Secret]:
     """Return a new key as material: (SubjectPublicKeyInfo, PKCS #8)."""
     spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return Secret(spki), Secret(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
 
 
-def _load_private(material: Secret) -> object:
+def parse_private(pkcs8: bytes | memoryview, *, check: bool) -> PrivateKeyTypes:
+    """Load any private key. `check` false skips the primality tests of RSA. Raises ValueError, UnsupportedAlgorithm."""
+    return load_der_private_key(pkcs8, None, unsafe_skip_rsa_key_validation=not check)
+
+
+def parse_public(spki: bytes) -> PublicKeyTypes:
+    """Load any public key. Raises ValueError, UnsupportedAlgorithm."""
+    return load_der_public_key(spki)
+
+
+def public_info(pkcs8: bytes) -> bytes:
+    """Return the SubjectPublicKeyInfo of a private key that does not carry its public half. Raises ValueError."""
+    key = parse_private(pkcs8, check=False).public_key()
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _load_private(material: Secret) -> PrivateKeyTypes:
     try:
         # validated when it became material: 30 ms for each use would be the same answer
-        return load_der_private_key(material.view(), None, unsafe_skip_rsa_key_validation=True)
-    except ValueError:
+        return parse_private(material.view(), check=False)
+    except (ValueError, UnsupportedAlgorithm):
         raise KeyTypeInconsistent("not a private key") from None
 
 
-def _load_public(material: Secret) -> object:
+def _load_public(material: Secret) -> PublicKeyTypes:
     try:
-        return load_der_public_key(material.reveal())
-    except ValueError:
+        return parse_public(material.reveal())
+    except (ValueError, UnsupportedAlgorithm):
         raise KeyTypeInconsistent("not a public key") from None

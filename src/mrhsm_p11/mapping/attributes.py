@@ -42,7 +42,14 @@ _SECRET_KINDS = {
     CKK.SHA384_HMAC: "secret-value",
     CKK.SHA512_HMAC: "secret-value",
 }
-_PAIR_KINDS = {CKK.RSA: "rsa", CKK.EC: "ec"}
+_PAIR_KINDS = {
+    CKK.RSA: "rsa",
+    CKK.EC: "ec",
+    CKK.EC_EDWARDS: "ec",
+    CKK.EC_MONTGOMERY: "ec",
+    CKK.DSA: "dsa",
+    CKK.DH: "dh",
+}
 _DOMAIN_KINDS: dict[int, str] = {}
 _KEY_KINDS = {
     **{(CKO.SECRET_KEY, key_type): (kind,) for key_type, kind in _SECRET_KINDS.items()},

@@ -24,7 +24,7 @@ def _ec(type: int, mode: str, flags: int, hash: str | None = None) -> MechanismR
         mode,
         flags | _CURVES,
         (CKK.EC,),
-        256,
+        192,
         521,
         hash=hash,
         multipart=hash is not None,
