@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Candidate, ClusterKeyStore, KeyState, KeyUse, ObjectGone
 from mrhsm_p11.tokendir import entries, sealing, tokens
 from mrhsm_p11.tokendir.files import TokenDirectory
-from mrhsm_p11.tokendir.settings import Connection
+from mrhsm_p11.tokendir.settings import Connection, Settings
 from mrhsm_p11.tokendir.tokens import SoToken, UserPin
 
 CLUSTER = "my.cluster.com"
@@ -87,11 +88,15 @@ class FakeKeys(ClusterKeyStore):
 
     objects: dict[str, tuple[Candidate, KeyUse, bytes]] = field(default_factory=dict)
     before: Callable[[str], None] = lambda call: None
+    rekeys: bool = False  # it has an operation of its own that replaces a key
+    claimed: list[tuple[str, str]] = field(default_factory=list)
     now: int = 1_600_000_000
     uids: Callable[[int], str] = lambda number: f"00000000-0000-4000-8000-{number:012d}"
 
     def add(self, name: str, material: bytes, state: KeyState = KeyState.ACTIVE, use: KeyUse = KeyUse.CORE_KEK) -> str:
-        uid = self.uids(len(self.objects) + 1)
+        uid = next(
+            uid for number in itertools.count(len(self.objects) + 1) if (uid := self.uids(number)) not in self.objects
+        )
         self.objects[uid] = (Candidate(uid, name, state, self.now), use, material)
         return uid
 
@@ -107,9 +112,22 @@ class FakeKeys(ClusterKeyStore):
         self.before("register")
         return self.add(name, material.reveal(), KeyState.PRE_ACTIVE, use)
 
+    def rekey(self, uid: str, name: str) -> str | None:
+        """As KMIP's Re-key does: the replacement takes the name, and the old key has none."""
+        self.before("rekey")
+        if not self.rekeys:
+            return None
+        old, use, material = self._object(uid)
+        self.objects[uid] = (replace(old, name=""), use, material)
+        return self.add(old.name, os.urandom(32), KeyState.PRE_ACTIVE, use)
+
+    def claim(self, uid: str, name: str, use: KeyUse) -> None:
+        self.before("claim")
+        self.claimed.append((uid, name))
+
     def activate(self, uid: str) -> None:
         self.before("activate")
-        self._become(uid, KeyState.ACTIVE)
+        self.become(uid, KeyState.ACTIVE)
 
     def state(self, uid: str) -> KeyState:
         self.before("state")
@@ -121,12 +139,12 @@ class FakeKeys(ClusterKeyStore):
 
     def revoke(self, uid: str) -> None:
         self.before("revoke")
-        self._become(uid, KeyState.DEACTIVATED)
+        self.become(uid, KeyState.DEACTIVATED)
 
     def states(self) -> dict[str, KeyState]:
         return {uid: candidate.state for uid, (candidate, _, _) in self.objects.items()}
 
-    def _become(self, uid: str, state: KeyState) -> None:
+    def become(self, uid: str, state: KeyState) -> None:
         candidate, use, material = self._object(uid)
         self.objects[uid] = (replace(candidate, state=state), use, material)
 
@@ -148,6 +166,44 @@ class Failing:
         self.calls.append(call)
         if len(self.calls) > self.at:
             raise self.error()
+
+
+class Keeper:
+    """Signed settings in memory; `before` may fail a save."""
+
+    def __init__(self, before: object = None) -> None:
+        self.settings = Settings()
+        self.before = before
+        self.saved: list[Settings] = []
+
+    def save_settings(self, settings: Settings) -> None:
+        if callable(self.before):
+            self.before("save")
+        self.settings = settings
+        self.saved.append(settings)
+
+
+class Killed(BaseException):
+    """The process is gone: nothing is caught, nothing is cleaned up."""
+
+
+def dying_after(point: int, store: FakeKeys, methods: Sequence[str], keeper: Keeper) -> None:
+    """Let the run die after the call of that number, to the store or to keep its settings."""
+    count = [0]
+
+    def deadly(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **options: object) -> object:
+            result = function(*args, **options)
+            count[0] += 1
+            if count[0] > point:
+                raise Killed
+            return result
+
+        return call
+
+    for name in methods:
+        setattr(store, name, deadly(getattr(store, name)))
+    keeper.save_settings = deadly(keeper.save_settings)  # type: ignore[method-assign,assignment]
 
 
 @pytest.fixture

@@ -75,6 +75,7 @@ DOCUMENTED = {
     "info": "-config -file -kmip -slots",
     "enable": "-dare -sopin -active",
     "remove": "-cacert -clientcert -clientkey -ip -kmipversion -port -sopin",
+    "rekey": "-keytype -sopin",
     "sopin": "-oldsopin -newsopin",
 }
 

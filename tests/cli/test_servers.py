@@ -13,7 +13,7 @@ from fix_appliance import Appliance, Certificates
 from fix_cluster import CLDB_BYTES, DARE_BYTES, Home
 
 from mrhsm_p11.cli.main import main
-from mrhsm_p11.cluster import blob, enabling
+from mrhsm_p11.cluster import beginning, blob
 from mrhsm_p11.secret import Secret
 
 pytestmark = pytest.mark.usefixtures("home", "quick_pins", "quick_disk")
@@ -23,7 +23,7 @@ Make = Callable[..., Appliance]
 
 @pytest.fixture
 def mrhsm(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr(enabling, "SETTLE_S", 0.0)
+    monkeypatch.setattr(beginning, "SETTLE_S", 0.0)
 
     def run(*words: object) -> tuple[int, str, str]:
         pin = [] if words[0] == "info" else ["-sopin", "12345678"]
@@ -54,14 +54,14 @@ def ip_line(out: str) -> str:
 def refusal(mrhsm: Run, server: Appliance) -> str:
     """Return the reason that info shows; enable gives the same server's in one line and makes nothing."""
     line = ip_line(mrhsm("info", "-config")[1])
-    beginning = f"  IP 1                 : {server.host} Inactive ("
-    assert line.startswith(beginning)
+    head = f"  IP 1                 : {server.host} Inactive ("
+    assert line.startswith(head)
     status, out, err = mrhsm("enable")
     assert status == 1
     assert "generated" not in out
     assert err.count("\n") == 1
     assert err.startswith(f"Not every KMIP server can be used, nothing was changed: {server.host}: ")
-    return line.removeprefix(beginning).removesuffix(")") + " | " + err.rstrip("\n")
+    return line.removeprefix(head).removesuffix(")") + " | " + err.rstrip("\n")
 
 
 def test_the_way_of_the_manual(mrhsm: Run, home: Home, appliance: Appliance, certificates: Certificates) -> None:

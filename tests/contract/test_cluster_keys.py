@@ -100,3 +100,22 @@ def test_pkcs11_finds_the_key_as_a_secret_one(place: KeysUnderTest, use: KeyUse)
     assert [record.attributes.get(cka, False) for cka in (CKA.WRAP, CKA.UNWRAP)] == [is_kek, is_kek]
     assert record.attributes.get(CKA.DERIVE, False) is (use is KeyUse.COMMON_KEK)
     assert objects.material(uid) == keys.read(uid)
+
+
+def test_a_key_is_replaced_or_the_store_says_that_it_replaces_none(place: KeysUnderTest) -> None:
+    old = place.open().create(NAME, KeyUse.CORE_KEK)
+    place.open().activate(old)
+    before = place.open().read(old)
+    new = place.open().rekey(old, NAME)
+    if new is None:
+        assert [candidate.uid for candidate in place.open().locate(NAME)] == [old]
+        return
+    for _ in range(2):
+        place.open().claim(new, NAME, KeyUse.CORE_KEK)
+    assert [candidate.uid for candidate in place.open().locate(NAME)] == [new]
+    place.open().activate(new)
+    assert place.open().state(old) is KeyState.ACTIVE
+    assert place.open().read(old) == before
+    assert place.open().read(new, fresh=True) != before
+    record = place.objects().load(new)
+    assert (record.attributes[CKA.LABEL], record.foreign) == (NAME, False)

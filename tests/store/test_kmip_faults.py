@@ -27,6 +27,7 @@ from mrhsm_p11.store.kmip.store import KmipStore
 Make = Callable[..., KmipPlace]
 KEY = bytes(range(32))
 CREATE, REGISTER = b"\x42\x00\x5c\x05\0\0\0\4\0\0\0\1", b"\x42\x00\x5c\x05\0\0\0\4\0\0\0\3"
+REKEY = b"\x42\x00\x5c\x05\0\0\0\4\0\0\0\4"
 NAME = "mrhsm/my.cluster.com/core-kek"
 
 
@@ -314,3 +315,24 @@ def test_stale_keys_are_used_only_where_that_is_allowed(proxied: tuple[KmipPlace
     with pytest.raises(DeviceError):
         lenient.load(uid)
     assert not lenient._cache._materials
+
+
+@pytest.mark.parametrize("how", [{"executed": True}, {"executed": False}])
+def test_a_cluster_key_is_replaced_once(place: KmipPlace, cut: Callable[..., Cut], how: dict[str, bool]) -> None:
+    old = place.open_keys().create(NAME, KeyUse.CORE_KEK)
+    plan = cut(REKEY, **how)
+    new = place.open_keys().rekey(old, NAME)
+    assert plan.cuts == 1
+    assert new not in (None, old)
+    assert [candidate.uid for candidate in place.open_keys().locate(NAME)] == [new]
+    assert uids(place.open()) == {old, new}
+
+
+def test_whether_a_cluster_key_was_replaced_is_said_not_to_be_known(place: KmipPlace, cut: Callable[..., Cut]) -> None:
+    old = place.open_keys().create(NAME, KeyUse.CORE_KEK)
+    plan = cut(REKEY, ever_after=True)
+    with pytest.raises(ServerFault) as failure:
+        place.open_keys().rekey(old, NAME)
+    assert failure.value.device_error == Number.UNRESOLVED
+    plan.ever_after = False
+    assert len(uids(place.open())) == 2

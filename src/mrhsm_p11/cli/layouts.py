@@ -79,6 +79,14 @@ EVENTS = {
     Happened.ENCRYPTED: "Successfully set encrypted {title} in KMIP configuration",
     Happened.INACTIVE: "Warning: {title}, UUID {text}, is no longer active: it still decrypts; replace it when you can",
     Happened.NO_COPY: "Warning: {title}, UUID {text}, is no longer in the key store: only the encrypted key is left",
+    Happened.REKEYING: "Rekeying {title} on cluster {text}",
+    Happened.RESUMED: "Finishing the rekey of {title} that was interrupted",
+    Happened.KEPT: "The former {title}, UUID {text}, stays active for nodes that still have the old token directory",
+    Happened.RETIRED: "Revoked the former {title}, UUID {text}",
+    Happened.GONE: "The former {title}, UUID {text}, is no longer in the key store",
+    Happened.ASKING: "Asking the KMIP servers",
+    Happened.LOOKING: "Looking for the {title}",
+    Happened.SETTLING: "Waiting whether another node makes the same key",
     Happened.REVOKED: "Another node made {title} at the same time: UUID {text}, made here, is revoked",
 }
 
@@ -86,11 +94,24 @@ DARE_NOT_CHOSEN = """\
 Existing DARE master key found at {path}, and -dare is not specified
 Use the -dare option to import the DARE master key into the HSM."""
 
+CONFIRM_NEW = """\
+A new {titles} will be made although cluster {cluster} has keys in the key
+store. What was encrypted under another key cannot be read with a new one.
+Type the name of the cluster if that is what you want."""
+
 RULE = "#" * 78
 COPY = """\
 Copy the entire contents of the KMIP token directory /opt/mapr/conf/tokens to
 all CLDB and Zookeeper nodes. All files in /opt/mapr/conf/tokens must be owned
 by the mapr user and mapr group."""
+
+REKEYED = """\
+The {what} now encrypted under the new Core KEK. Nodes that still have the old
+token directory go on with the former one, which is revoked only by mrhsm rekey
+core -retire: run that once every node has the new directory."""
+REKEYED_COMMON = """\
+The former Common KEK is revoked only by mrhsm rekey common -retire: run that
+once every node has the new token directory."""
 
 NEW_SO_PIN = "New SO PIN is set successfully"
 
@@ -204,6 +225,13 @@ def banner(home: Path, protected: Iterable[ClusterKey], legacy: Iterable[Cluster
     text = "\n".join([RULE, *sentences, "", COPY, RULE])
     # Lines break where the manual breaks them, whatever the directory is called.
     return text.replace(DOCUMENTED_HOME, str(home))
+
+
+def rekeyed(home: Path, key: ClusterKey, protected: Iterable[ClusterKey]) -> str:
+    """Lay out what `rekey` ends with, in the style of `enable`."""
+    what = "CLDB and DARE master keys are" if DARE in protected else "CLDB key is"
+    text = REKEYED.format(what=what) if key is CORE else REKEYED_COMMON
+    return "\n".join([RULE, textwrap.fill(text, 78), "", COPY, RULE]).replace(DOCUMENTED_HOME, str(home))
 
 
 LEGACY_NAMES: dict[ClusterKey, str] = {CLDB: "CLDB key", DARE: "DARE master key"}

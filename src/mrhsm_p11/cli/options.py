@@ -54,6 +54,7 @@ class Command:
     options: tuple[Option, ...]
     run: Callable[[Given, Config], int | None]
     needs_settings: bool = True
+    argument: Option | None = None  # a bare word, given under this name; it may be the name of an option too
 
 
 def parse(command: Command, words: Sequence[str]) -> Given:
@@ -64,20 +65,23 @@ def parse(command: Command, words: Sequence[str]) -> Given:
     rest = iter(words)
     for word in rest:
         option = table.get(word)
+        bare = option is None and command.argument is not None and not word.startswith("-")
+        if bare:
+            option = command.argument
         if option is None:
             raise UsageError(_unknown(command.name, word, tuple(table)))
-        if word in values or word in flags:
-            raise UsageError(f"{word} is given twice")
+        if option.name in values or option.name in flags:
+            raise UsageError(f"{option.name} is given twice")
         if not option.value:
-            flags.add(word)
+            flags.add(option.name)
             continue
-        argument = next(rest, None)
+        argument = word if bare else next(rest, None)
         if argument is None or argument in table:
             raise UsageError(f"{word} needs a value: {word} <{option.value}>")
         if option.choices and argument not in option.choices:
-            raise UsageError(f"{word} must be {' or '.join(option.choices)}, not {argument!r}")
-        values[word] = argument
-    for option in command.options:
+            raise UsageError(f"{option.name} must be {' or '.join(option.choices)}, not {argument!r}")
+        values[option.name] = argument
+    for option in (*command.options, *((command.argument,) if command.argument else ())):
         if option.required and option.name not in values:
             raise UsageError(f"mrhsm {command.name} needs {option.name} <{option.value}>")
     return Given(values, frozenset(flags))
@@ -98,7 +102,10 @@ def _unknown(command: str, word: str, known: Sequence[str]) -> str:
 
 def usage(command: Command) -> str:
     """Return a command's help text."""
-    lines = [f"usage: mrhsm {command.name} [options]", "", command.summary, ""]
+    bare = f" {command.argument.value}" if command.argument else ""
+    lines = [f"usage: mrhsm {command.name}{bare} [options]", "", command.summary, ""]
+    if command.argument and command.argument not in command.options:
+        lines += [f"  {command.argument.value}  {command.argument.text}", ""]
     spelled = [f"{option.name} <{option.value}>" if option.value else option.name for option in command.options]
     width = max(map(len, spelled), default=0)
     for option, left in zip(command.options, spelled, strict=True):

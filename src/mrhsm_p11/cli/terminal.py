@@ -40,6 +40,13 @@ def ask(prompt: str, instead: str) -> Secret:
             os.write(writer, b"\n")
 
 
+def ask_openly(prompt: str, instead: str) -> str:
+    """Return a line that is typed in the open. Raises NoTerminal as `ask` does."""
+    if not sys.stdin.isatty():
+        raise NoTerminal(f"standard input is not a terminal to ask on: use {instead}")
+    return input(prompt).strip()
+
+
 @contextlib.contextmanager
 def _unechoed(fd: int) -> Iterator[None]:
     """Take keys one by one, Ctrl-C and Ctrl-Z among them, so that no signal can leave the terminal silent."""

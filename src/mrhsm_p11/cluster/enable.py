@@ -6,24 +6,24 @@ run that dies at any point is finished by the next one.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mrhsm_p11.cluster import adopt, blob
-from mrhsm_p11.cluster.adopt import NotTheKey
+from mrhsm_p11.cluster import adopt, blob, generations, making
+from mrhsm_p11.cluster.adopt import Ambiguous, NotTheKey
 from mrhsm_p11.cluster.events import Event, Happened, Report
+from mrhsm_p11.cluster.generations import Generations
 from mrhsm_p11.cluster.journal import Journal
-from mrhsm_p11.cluster.keys import DARE, KEY_BYTES, KEYS, ClusterKey
+from mrhsm_p11.cluster.keys import DARE, KEYS, ClusterKey
+from mrhsm_p11.cluster.making import SETTLE_S
 from mrhsm_p11.errors import MrhsmError
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Candidate, ClusterKeyStore, KeyState, ObjectGone
 from mrhsm_p11.tokendir.settings import KeyRecord
 
-# KMIP's Initial Date has whole seconds: once the next second has begun, a key that another node makes is younger than
-# ours, so that both nodes agree on which of them came first.
-SETTLE_S = 1.1
+# Asked before keys are made although others of the cluster exist; raises where that is not what the operator wants.
+Confirm = Callable[[Sequence[ClusterKey]], None]
 
 
 class EnableRefused(MrhsmError):
@@ -36,10 +36,23 @@ class _Plan:
 
     key: ClusterKey
     uid: str = ""  # empty: to be made
+    name: str = ""  # in the store
+    next_name: str = ""  # of the one to be made
     recorded: KeyRecord | None = None
+    earlier: tuple[str, ...] = ()  # generations that are taken over with it
     own: str = ""  # what this node made for it, in this run or one that died
+    active: bool = False  # it has been: an enable that came to its end left it
     settled: bool = False  # no other node can be making it now
     made_at: float = 0.0  # monotonic; when the store had made it
+
+    def renew(self) -> None:
+        """Have a key made instead of the one that was found."""
+        self.uid, self.earlier, self.settled = "", (), False
+
+    @property
+    def adopted(self) -> bool:
+        """It was left in the store by an `enable` of which this node has no record."""
+        return bool(self.uid) and self.recorded is None and self.active and self.uid != self.own
 
 
 class Enable:
@@ -53,6 +66,7 @@ class Enable:
         report: Report,
         *,
         chosen: Sequence[str] = (),
+        new: Confirm | None = None,
         settle_s: float = SETTLE_S,
     ) -> None:
         self._journal = journal
@@ -60,6 +74,7 @@ class Enable:
         self._legacy = legacy
         self._report = report
         self._chosen = chosen
+        self._new = new
         self._settle_s = settle_s
 
     def run(self, *, dare: bool) -> None:
@@ -71,6 +86,7 @@ class Enable:
         unused = set(self._chosen) - {plan.uid for plan in plans}
         if unused:
             raise EnableRefused(f"-uuid: {', '.join(sorted(unused))} is not among the keys that were found")
+        self._permit_new([plan for plan in plans if dare or plan.key is not DARE], plans)
         for plan in plans:
             if not plan.uid:
                 self._make(plan)
@@ -84,29 +100,71 @@ class Enable:
     def _plan(self, key: ClusterKey, *, wanted: bool) -> _Plan | None:
         """Decide what to do about a key without changing anything; None: this cluster has no such key."""
         if recorded := self._journal.known(key):
-            return _Plan(key, recorded.uid, recorded, settled=True)
-        candidates = self._store.locate(key.name(self._journal.record.cluster))
-        own = self._own(key, candidates)
-        if not self._chosen and any(c.uid == own and c.state in adopt.USABLE for c in candidates):
-            return _Plan(key, own, own=own)
-        found = adopt.choose(key, candidates, self._chosen)
-        if found is None:
-            return _Plan(key) if wanted else None
-        by_choice = found.uid in self._chosen
-        if key in self._legacy and not by_choice:
-            self._compare_with_legacy(key, found.uid, self._store.read(found.uid))
-        return _Plan(key, found.uid, own=own, settled=by_choice or found.state is not KeyState.PRE_ACTIVE)
+            return _Plan(key, recorded.uid, recorded=recorded, settled=True)
+        self._report(Event(Happened.LOOKING, key.title))
+        name = key.name(self._journal.record.cluster)
+        found = generations.locate(self._store, name)
+        plan = _Plan(key, own=self._own(key, found), next_name=generations.name_of(name, max(found, default=0) + 1))
+        if not self._chosen and any(c.uid == plan.own and c.state in adopt.USABLE for c in generations.every(found)):
+            return self._takes(plan, plan.own, name, found)
+        try:
+            taken = self._choice(key, found)
+        except (Ambiguous, NotTheKey):
+            if self._new is None or key.kek or not wanted:
+                raise
+            taken = None
+        if taken is None:
+            return plan if wanted else None
+        plan.active = taken.state is not KeyState.PRE_ACTIVE
+        plan.settled = plan.active or taken.uid in self._chosen
+        return self._takes(plan, taken.uid, name, found)
 
-    def _own(self, key: ClusterKey, candidates: Sequence[Candidate]) -> str:
+    @staticmethod
+    def _takes(plan: _Plan, uid: str, name: str, found: Generations) -> _Plan:
+        number = generations.number_of(found, uid)
+        plan.uid, plan.name = uid, generations.name_of(name, number or 1)
+        plan.earlier = adopt.earlier(found, uid)
+        return plan
+
+    def _choice(self, key: ClusterKey, found: Generations) -> Candidate | None:
+        taken = adopt.choose(key, found, self._chosen)
+        if taken is not None and key in self._legacy and taken.uid not in self._chosen:
+            self._compare_with_legacy(key, taken.uid, self._store.read(taken.uid))
+        return taken
+
+    def _permit_new(self, wanted: Sequence[_Plan], plans: Sequence[_Plan]) -> None:
+        """Refuse to make keys of a cluster of which others are found, unless that is asked for and confirmed."""
+        missing = [plan for plan in wanted if not plan.uid]
+        adopted = [plan for plan in plans if plan.adopted]
+        if self._new is None:
+            lost = [plan.key.title for plan in missing if plan.key not in self._legacy]
+            if lost and adopted:
+                there = ", ".join(f"{plan.key.title} (UUID {plan.uid})" for plan in adopted)
+                raise EnableRefused(
+                    f"the key store has {there} of this cluster, but no {', no '.join(lost)}: restore what is missing "
+                    "in the key manager, or confirm with -new that it is to be made anew"
+                )
+            return
+        if not missing:
+            for plan in wanted:
+                if plan.adopted and not plan.key.kek:
+                    plan.renew()
+            missing = [plan for plan in wanted if not plan.uid]
+        if not missing:
+            raise EnableRefused("-new: the token has every key already, none is made")
+        if adopted or any(plan.next_name != plan.key.name(self._journal.record.cluster) for plan in missing):
+            self._new([plan.key for plan in missing])
+
+    def _own(self, key: ClusterKey, found: Generations) -> str:
         """Return the uid of the key that a run which died had made, "" when there is none."""
         step = self._journal.step(key)
-        if step is None or not step.uid or any(candidate.uid == step.uid for candidate in candidates):
+        if step is None or not step.uid or generations.number_of(found, step.uid):
             return step.uid if step else ""
         try:
             self._store.state(step.uid)
         except ObjectGone:
             return ""
-        raise self._not_found_again(key, step.uid)
+        raise making.not_found_again(key, step.uid)
 
     def _compare_with_legacy(self, key: ClusterKey, uid: str, found: Secret) -> None:
         legacy = self._legacy.get(key)
@@ -118,13 +176,13 @@ class Enable:
             )
 
     def _make(self, plan: _Plan) -> None:
-        name = plan.key.name(self._journal.record.cluster)
+        plan.name = plan.next_name
         legacy = self._legacy.get(plan.key)
         self._journal.intend(plan.key)
         if legacy is None:
-            plan.uid = self._store.create(name, plan.key.use)
+            plan.uid = self._store.create(plan.name, plan.key.use)
         else:
-            plan.uid = self._store.register(name, plan.key.use, legacy)
+            plan.uid = self._store.register(plan.name, plan.key.use, legacy)
         plan.own, plan.made_at = plan.uid, time.monotonic()
         self._journal.made(plan.key, plan.uid)
 
@@ -133,39 +191,24 @@ class Enable:
         open_plans = [plan for plan in plans if not plan.settled]
         if not open_plans:
             return
-        time.sleep(max(0.0, max(plan.made_at for plan in open_plans) + self._settle_s - time.monotonic()))
+        making.wait_for_others(max(plan.made_at for plan in open_plans), self._settle_s, self._report)
         for plan in open_plans:
-            candidates = self._store.locate(plan.key.name(self._journal.record.cluster))
-            usable = [candidate for candidate in candidates if candidate.state in adopt.USABLE]
-            if not usable or (plan.own == plan.uid and all(candidate.uid != plan.own for candidate in usable)):
-                raise self._not_found_again(plan.key, plan.uid)
-            plan.uid = adopt.winner(usable).uid
-
-    def _not_found_again(self, key: ClusterKey, uid: str) -> EnableRefused:
-        return EnableRefused(
-            f"the {key.title}, UUID {uid}, was made but is not found under its name in the key store: "
-            "wait until all servers agree, then run mrhsm enable again"
-        )
+            uid = making.agreed(self._store, plan.key, plan.name, plan.uid, own=plan.own == plan.uid)
+            plan.uid = uid
 
     def _finish(self, plan: _Plan, core: Secret | None) -> Secret:
         """Activate, read back, encrypt and keep one key; return its bytes."""
         if plan.recorded:
             return self._check_recorded(plan, plan.recorded, core)
         if plan.own and plan.own != plan.uid:
-            self._give_way(plan)
+            making.give_way(self._store, plan.key, plan.own, self._report)
         state = self._activate(plan)
         key = self._read_back(plan)
         encrypted = blob.encrypt(core, key) if core is not None and not plan.key.kek else b""
         name = plan.key.name(self._journal.record.cluster)
-        self._journal.finish(plan.key, KeyRecord(plan.uid, blob.checksum(key), encrypted, name))
+        self._journal.finish(plan.key, KeyRecord(plan.uid, blob.checksum(key), encrypted, name, plan.earlier))
         self._tell(plan, generated=plan.own == plan.uid, state=state, checksum=blob.checksum(key))
         return key
-
-    def _give_way(self, plan: _Plan) -> None:
-        """Revoke the key that this node made in vain."""
-        with contextlib.suppress(ObjectGone):
-            self._store.revoke(plan.own)
-        self._report(Event(Happened.REVOKED, plan.key.title, plan.own))
 
     def _activate(self, plan: _Plan) -> KeyState:
         """Make a key active that can be; a key of ours always, for a server may not tell states."""
@@ -176,12 +219,7 @@ class Enable:
         return KeyState.ACTIVE
 
     def _read_back(self, plan: _Plan) -> Secret:
-        """Return the key's bytes, the same twice, the second time past every cache."""
-        key, again = self._store.read(plan.uid), self._store.read(plan.uid, fresh=True)
-        if key != again or len(key) != KEY_BYTES:
-            raise EnableRefused(
-                f"the key store does not give the {plan.key.title}, UUID {plan.uid}, back as the same {KEY_BYTES} bytes"
-            )
+        key = making.read_twice(self._store, plan.key, plan.uid)
         if plan.uid not in self._chosen:
             self._compare_with_legacy(plan.key, plan.uid, key)
         return key

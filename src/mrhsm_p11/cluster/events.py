@@ -19,6 +19,18 @@ class Happened(enum.Enum):
     INACTIVE = "a key that is taken over is not active any more"
     NO_COPY = "the store has lost its copy of a key"
     REVOKED = "a key this node had just made gave way to another node's"
+    REKEYING = "a key is about to be replaced"
+    RESUMED = "a replacement that was interrupted goes on"
+    KEPT = "the former generation of a key stays active"
+    RETIRED = "a former generation of a key is revoked"
+    GONE = "a former generation of a key is no longer in the store"
+    ASKING = "the servers are asked whether they answer"
+    LOOKING = "the store is searched for a key"
+    SETTLING = "other nodes are given the time to make the same key"
+
+
+# What is going on, not what was done: shown only where somebody watches.
+PASSING = (Happened.ASKING, Happened.LOOKING, Happened.SETTLING)
 
 
 @dataclass(frozen=True, slots=True)

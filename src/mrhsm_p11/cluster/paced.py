@@ -26,6 +26,14 @@ class PacedKeys(ClusterKeyStore):
         with deadline.limit(self._step_s):
             return self._keys.register(name, use, material)
 
+    def rekey(self, uid: str, name: str) -> str | None:
+        with deadline.limit(self._step_s):
+            return self._keys.rekey(uid, name)
+
+    def claim(self, uid: str, name: str, use: KeyUse) -> None:
+        with deadline.limit(self._step_s):
+            self._keys.claim(uid, name, use)
+
     def activate(self, uid: str) -> None:
         with deadline.limit(self._step_s):
             self._keys.activate(uid)
@@ -41,3 +49,6 @@ class PacedKeys(ClusterKeyStore):
     def revoke(self, uid: str) -> None:
         with deadline.limit(self._step_s):
             self._keys.revoke(uid)
+
+    def close(self) -> None:
+        self._keys.close()

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from mrhsm_p11.cluster.connection import Change, changed, missing, removed
+from mrhsm_p11.cluster.journal import ENABLE
 from mrhsm_p11.cluster.keys import CLDB, COMMON, CORE, KEYS
 from mrhsm_p11.config import Config
 from mrhsm_p11.errors import MrhsmError, PinIncorrect, PinLenRange
@@ -134,7 +135,7 @@ def change_so_pin(so: SoToken, new: Secret) -> None:
 
 def _activated(cluster: ClusterRecord | None) -> ClusterRecord:
     absent = [key.title for key in KEYS if key in (CORE, COMMON, CLDB) and not getattr(cluster, key.field, None)]
-    if cluster is None or absent or cluster.journal:
+    if cluster is None or absent or any(step.command == ENABLE for step in cluster.journal):
         raise SetupRefused("the cluster's keys are not all in place: run mrhsm enable")
     return replace(cluster, enabled=True)
 

@@ -21,9 +21,7 @@ def open_keys(so: SoToken, config: Config) -> Iterator[ClusterKeyStore]:
     try:
         yield PacedKeys(keys, config.deadline_s)
     finally:
-        close = getattr(keys, "close", None)
-        if callable(close):
-            close()
+        keys.close()
 
 
 def server_statuses(connection: Connection, config: Config) -> list[ServerStatus]:

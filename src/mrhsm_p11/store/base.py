@@ -139,6 +139,18 @@ class ClusterKeyStore(ABC):
     def register(self, name: str, use: KeyUse, material: Secret) -> str:
         """Store a key whose bytes we have, not yet active; return its uid. An unanswered request is resolved."""
 
+    def rekey(self, uid: str, name: str) -> str | None:
+        """Have the store replace the key of this name by a new one, not yet active; return the new uid.
+
+        The new key takes over the name and all else that the old one says of itself: `claim` sets that right. None
+        where the store has no such operation. An unanswered request is resolved. Raises ObjectGone.
+        """
+        return None
+
+    def claim(self, uid: str, name: str, use: KeyUse) -> None:
+        """Make a key that `rekey` made say of itself what one made by `create` says; twice is once."""
+        return
+
     @abstractmethod
     def activate(self, uid: str) -> None:
         """Make the key active; already active is success."""
@@ -154,3 +166,7 @@ class ClusterKeyStore(ABC):
     @abstractmethod
     def revoke(self, uid: str) -> None:
         """Revoke with reason Cessation of Operation; never destroys. Already revoked is success."""
+
+    def close(self) -> None:
+        """Let go of connections and keys; the store is not used again."""
+        return

@@ -68,7 +68,6 @@ class FileKeys(ClusterKeyStore):
             self._objects.change(uid, revoked)
 
     def close(self) -> None:
-        """Wipe the key that opens the files."""
         self._objects.close()
 
     def _add(self, name: str, use: KeyUse, material: Secret, *, made_here: bool) -> str:

@@ -12,6 +12,7 @@ COMMANDS: tuple[Command, ...] = (
     info.INFO,
     keys.ENABLE,
     settings.REMOVE,
+    keys.REKEY,
     officer.SOPIN,
     library.PATH,
     doctor.DOCTOR,

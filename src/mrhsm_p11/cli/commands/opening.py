@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-from mrhsm_p11.cli import pins
+from mrhsm_p11.cli import pins, progress
 from mrhsm_p11.cli.options import Given, Option
 from mrhsm_p11.cluster import setup
 from mrhsm_p11.config import Config
@@ -24,14 +24,18 @@ def chosen(given: Given, directory: TokenDirectory) -> TokenEntry:
     return setup.choose_token(entries.load(directory), given.get("-token"))
 
 
-@contextmanager
+@contextlib.contextmanager
 def as_officer(given: Given, config: Config, so_pin: Secret | None = None) -> Iterator[SoToken]:
     """Lend the token opened with the SO PIN, asked for unless it is known; no other command changes it meanwhile."""
     directory = TokenDirectory(config.tokens_dir)
     entry = chosen(given, directory)
     pin = pins.so_pin(given) if so_pin is None else so_pin
-    with directory.lock():
-        yield setup.login_so(directory, entry, pin)
+    with contextlib.ExitStack() as held:
+        with progress.during("Waiting for another mrhsm command to end"):
+            held.enter_context(directory.lock())
+        with progress.during("Checking the SO PIN"):
+            so = setup.login_so(directory, entry, pin)
+        yield so
 
 
 def now() -> datetime.datetime:

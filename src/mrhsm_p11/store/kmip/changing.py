@@ -51,6 +51,10 @@ class Changer:
             self._sidecar.remove(entry.record.uid)
         return _reread(told, note)
 
+    def rewrite(self, told: Found, blob: Blob, attributes: Attributes) -> None:
+        """Make an object carry this blob and these attributes' search entries; what it carries already is not sent."""
+        self._modify(told, _rewritten(told, blobs.dump(blob), attributes))
+
     def _update_note(self, entry: Entry, attributes: dict[int, Value]) -> Entry:
         note = Note(entry.record.uid, attributes)
         self._sidecar.write(note)

@@ -22,6 +22,7 @@ from mrhsm_p11.store.kmip.creating import Creator
 from mrhsm_p11.store.kmip.learned import Learned
 from mrhsm_p11.store.kmip.lifecycle import Lifecycle
 from mrhsm_p11.store.kmip.reader import GONE, UNSUPPORTED, answers
+from mrhsm_p11.store.kmip.replacing import Replacer
 from mrhsm_p11.store.kmip.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -78,10 +79,12 @@ class KmipKeys(ClusterKeyStore):
         self._learned = Learned(directory, serial, connection)
         self._lifecycle = Lifecycle(self._servers, self._learned)
         self._group = [attribute("Object Group", group)] if group else []
+        sidecar = Sidecar(directory, serial)
+        self._replacer = Replacer(self._servers, self._learned, sidecar, serial)
         self._creator = Creator(
             self._servers,
             self._learned,
-            Sidecar(directory, serial),
+            sidecar,
             self._lifecycle,
             serial=serial,
             group=self._group,
@@ -106,6 +109,16 @@ class KmipKeys(ClusterKeyStore):
     def register(self, name: str, use: KeyUse, material: Secret) -> str:
         with reported():
             return self._creator.register(_attributes(name, use), material, name=name, activates=False).record.uid
+
+    def rekey(self, uid: str, name: str) -> str | None:
+        require_identifier(uid)
+        with reported():
+            return self._replacer.rekey(uid, [name_attribute(name), *self._group])
+
+    def claim(self, uid: str, name: str, use: KeyUse) -> None:
+        require_identifier(uid)
+        with reported():
+            self._replacer.claim(uid, _attributes(name, use), KEY_BITS)
 
     def activate(self, uid: str) -> None:
         require_identifier(uid)
@@ -138,7 +151,6 @@ class KmipKeys(ClusterKeyStore):
             self._lifecycle.revoke(uid)
 
     def close(self) -> None:
-        """Let go of the connections."""
         self._servers.close()
 
     def _anywhere(self, ask: Callable[[Client], T]) -> T:

@@ -29,6 +29,7 @@ class Facts:
     custom: bool | None = None  # x-mrhsm-p11 instead
     activation_date: bool | None = None
     plain_names: bool | None = None  # any label as Name; False: ASCII, with a suffix
+    rekey: bool | None = None
     not_created: tuple[str, ...] = ()  # algorithms that Create refuses
     formats: tuple[str, ...] = ()  # key format types that Register refuses
 
