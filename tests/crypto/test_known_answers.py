@@ -132,7 +132,38 @@ DIGESTS = [  # of "abc", FIPS 180-4
         "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
         "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
     ),
+    # FIPS 180-4, examples of SHA-512/t; FIPS 202, examples of SHA-3; RFC 1321; RFC 7693, appendix A
+    (CKM.SHA512_224, "4634270f707b6a54daae7530460842e20e37ed265ceee9a43e8924aa"),
+    (CKM.SHA512_256, "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"),
+    (CKM.SHA3_224, "e642824c3f8cf24ad09234ee7d3c766fc9a3a5168d0c94ad73b46fdf"),
+    (CKM.SHA3_256, "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532"),
+    (
+        CKM.SHA3_384,
+        "ec01498288516fc926459f58e2c6ad8df9b473cb0fc08c2596da7cf0e49be4b298d88cea927ac7f539f1edf228376d25",
+    ),
+    (
+        CKM.SHA3_512,
+        "b751850b1a57168a5693cd924b6b096e08f621827444f70d884f5d0240d2712e"
+        "10e116e9192af3c91a7ec57647e3934057340b4cf408d5a56592f8274eec53f0",
+    ),
+    (CKM.MD5, "900150983cd24fb0d6963f7d28e17f72"),
+    (
+        CKM.BLAKE2B_512,
+        "ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b74b12bb6fdbffa2d1"
+        "7d87c5392aab792dc252d5de4533cc9518d38aa8dbf1925ab92386edd4009923",
+    ),
+    # made once with b2sum -l
+    (CKM.BLAKE2B_160, "384264f676f39536840523f284921cdc68b6846b"),
+    (CKM.BLAKE2B_256, "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319"),
+    (
+        CKM.BLAKE2B_384,
+        "6f56a82c8e7ef526dfe182eb5212f7db9df1317e57815dbda46083fc30f54ee6c66ba83be64b302d7cba6ce15bb556f4",
+    ),
 ]
+
+
+def test_every_digest_has_a_known_answer() -> None:
+    assert {mechanism for mechanism, _ in DIGESTS} == {row.type for row in ROWS.values() if row.family == "digest"}
 
 
 @pytest.mark.parametrize(("mechanism", "expected"), DIGESTS, ids=lambda value: str(value)[:10])
@@ -147,7 +178,8 @@ def test_digests(mechanism: int, expected: str) -> None:
     assert early.finish().hex() == expected
 
 
-# RFC 4231 test cases 2 (a key shorter than the hash), 6 (longer than the block), and RFC 2202 test case 2
+# RFC 4231 test cases 2 (a key shorter than the hash), 6 (longer than the block), and RFC 2202 test case 2; those of
+# SHA-512/t, SHA-3 and BLAKE2b-512 made once with openssl dgst, of other BLAKE2b from RFC 2104's own definition
 MACS = [
     (CKM.SHA224_HMAC, b"Jefe", "a30e01098bc6dbbf45690f3a7e9e6d0f8bbea2a39e6148008fd05e44"),
     (CKM.SHA256_HMAC, b"Jefe", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
@@ -163,7 +195,42 @@ MACS = [
         "9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
     ),
     (CKM.SHA_1_HMAC, b"Jefe", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
+    (CKM.MD5_HMAC, b"Jefe", "750c783e6ab0b503eaa86e310a5db738"),
+    (CKM.SHA512_224_HMAC, b"Jefe", "4a530b31a79ebcce36916546317c45f247d83241dfb818fd37254bde"),
+    (CKM.SHA512_256_HMAC, b"Jefe", "6df7b24630d5ccb2ee335407081a87188c221489768fa2020513b2d593359456"),
+    (CKM.SHA3_224_HMAC, b"Jefe", "7fdb8dd88bd2f60d1b798634ad386811c2cfc85bfaf5d52bbace5e66"),
+    (CKM.SHA3_256_HMAC, b"Jefe", "c7d4072e788877ae3596bbb0da73b887c9171f93095b294ae857fbe2645e1ba5"),
+    (
+        CKM.SHA3_384_HMAC,
+        b"Jefe",
+        "f1101f8cbf9766fd6764d2ed61903f21ca9b18f57cf3e1a23ca13508a93243ce48c045dc007f26a21b3f5e0e9df4c20a",
+    ),
+    (
+        CKM.SHA3_512_HMAC,
+        b"Jefe",
+        "5a4bfeab6166427c7a3647b747292b8384537cdb89afb3bf5665e4c5e709350b"
+        "287baec921fd7ca0ee7a0c31d022a95e1fc92ba9d77df883960275beb4e62024",
+    ),
+    (CKM.BLAKE2B_160_HMAC, b"Jefe", "c4728ccc2f7600f89d9a480514910b9f5daf3dd6"),
+    (CKM.BLAKE2B_256_HMAC, b"Jefe", "3cf096eeeb2202a250db168c4823a44ef4618ebabb225789386fed316131e3a0"),
+    (
+        CKM.BLAKE2B_384_HMAC,
+        b"Jefe",
+        "e87f61624bc6c1db706a1efcc98e7e98c0ab8fea0978dbd87e2852406fdd313c87968c5b825847f3c04d975b8b88598d",
+    ),
+    (
+        CKM.BLAKE2B_512_HMAC,
+        b"Jefe",
+        "6ff884f8ddc2a6586b3c98a4cd6ebdf14ec10204b6710073eb5865ade37a2643"
+        "b8807c1335d107ecdb9ffeaeb6828c4625ba172c66379efcd222c2de11727ab4",
+    ),
 ]
+
+
+def test_every_hmac_has_a_known_answer() -> None:
+    assert {mechanism for mechanism, *_ in MACS} == {
+        row.type for row in ROWS.values() if row.mode == "hmac" and row.hash
+    }
 
 
 @pytest.mark.parametrize(("mechanism", "key", "expected"), MACS, ids=lambda value: str(value)[:10])

@@ -27,7 +27,8 @@ UTILITY = shutil.which("softhsm2-util")
 pytestmark = pytest.mark.skipif(not LIBRARY or not UTILITY, reason="SoftHSM2 is not installed")
 
 KEY, IV, TEXT = bytes(range(32)), bytes(range(7, 23)), bytes(range(200, 248))
-MASKS = {name: getattr(CKG, f"MGF1_{name.upper()}") for name in HASHES.values()}
+THEIR_HASHES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+MASKS = {name: getattr(CKG, f"MGF1_{name.upper()}") for name in THEIR_HASHES if name != "md5"}
 HASH_TYPES = {name: hash_type for hash_type, name in HASHES.items()}
 Request = list[object]
 
@@ -80,7 +81,7 @@ def test_ciphers(environment: dict[str, str]) -> None:
 
 
 def test_macs(environment: dict[str, str]) -> None:
-    rows = [row for row in ROWS.values() if row.mode == "hmac"]
+    rows = [row for row in ROWS.values() if row.mode == "hmac" and row.hash in THEIR_HASHES]
     key = KEY + KEY  # SoftHSM takes no HMAC key shorter than the hash
     requests: list[Request] = [
         ["sign", row.type, None, CKO.SECRET_KEY, CKK.GENERIC_SECRET, key.hex(), TEXT.hex(), None] for row in rows

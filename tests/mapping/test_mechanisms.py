@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mrhsm_p11.constants import CKF, CKK, CKM
-from mrhsm_p11.crypto import families
+from mrhsm_p11.constants import CKF, CKM
+from mrhsm_p11.crypto import digests, families
 from mrhsm_p11.mapping.mechanisms import HASHES, ROWS, MechanismRow
 from mrhsm_p11.parameters import Parameter
 
@@ -23,11 +23,29 @@ USES = {
     CKF.GENERATE: {"random"},
     CKF.GENERATE_KEY_PAIR: set(families.PAIRS),
 }
+# whose key sizes the standard counts in bytes
+IN_BYTES = {
+    *(row.type for row in ROWS.values() if row.key_types and CKM.name(row.type).startswith(("AES", "SHA", "BLAKE2B"))),
+    *(CKM.MD5_HMAC, CKM.MD5_HMAC_GENERAL),
+} - {row.type for row in ROWS.values() if row.family == "rsa"}
 PROMISED = """
 AES_KEY_GEN AES_ECB AES_CBC AES_CBC_PAD AES_CTR AES_GCM AES_KEY_WRAP AES_KEY_WRAP_PAD AES_KEY_WRAP_PKCS7
-AES_KEY_WRAP_KWP GENERIC_SECRET_KEY_GEN SHA_1 SHA224 SHA256 SHA384 SHA512 SHA_1_HMAC SHA224_HMAC SHA256_HMAC
-SHA384_HMAC SHA512_HMAC SHA_1_HMAC_GENERAL SHA224_HMAC_GENERAL SHA256_HMAC_GENERAL SHA384_HMAC_GENERAL
-SHA512_HMAC_GENERAL RSA_PKCS_KEY_PAIR_GEN RSA_PKCS RSA_PKCS_OAEP RSA_PKCS_PSS SHA1_RSA_PKCS SHA224_RSA_PKCS
+AES_KEY_WRAP_KWP GENERIC_SECRET_KEY_GEN
+SHA_1 SHA_1_HMAC SHA_1_HMAC_GENERAL SHA_1_KEY_GEN SHA224 SHA224_HMAC SHA224_HMAC_GENERAL SHA224_KEY_GEN
+SHA256 SHA256_HMAC SHA256_HMAC_GENERAL SHA256_KEY_GEN SHA384 SHA384_HMAC SHA384_HMAC_GENERAL SHA384_KEY_GEN
+SHA512 SHA512_HMAC SHA512_HMAC_GENERAL SHA512_KEY_GEN
+SHA512_224 SHA512_224_HMAC SHA512_224_HMAC_GENERAL SHA512_224_KEY_GEN
+SHA512_256 SHA512_256_HMAC SHA512_256_HMAC_GENERAL SHA512_256_KEY_GEN
+SHA3_224 SHA3_224_HMAC SHA3_224_HMAC_GENERAL SHA3_224_KEY_GEN
+SHA3_256 SHA3_256_HMAC SHA3_256_HMAC_GENERAL SHA3_256_KEY_GEN
+SHA3_384 SHA3_384_HMAC SHA3_384_HMAC_GENERAL SHA3_384_KEY_GEN
+SHA3_512 SHA3_512_HMAC SHA3_512_HMAC_GENERAL SHA3_512_KEY_GEN
+MD5 MD5_HMAC MD5_HMAC_GENERAL
+BLAKE2B_160 BLAKE2B_160_HMAC BLAKE2B_160_HMAC_GENERAL BLAKE2B_160_KEY_GEN
+BLAKE2B_256 BLAKE2B_256_HMAC BLAKE2B_256_HMAC_GENERAL BLAKE2B_256_KEY_GEN
+BLAKE2B_384 BLAKE2B_384_HMAC BLAKE2B_384_HMAC_GENERAL BLAKE2B_384_KEY_GEN
+BLAKE2B_512 BLAKE2B_512_HMAC BLAKE2B_512_HMAC_GENERAL BLAKE2B_512_KEY_GEN
+RSA_PKCS_KEY_PAIR_GEN RSA_PKCS RSA_PKCS_OAEP RSA_PKCS_PSS SHA1_RSA_PKCS SHA224_RSA_PKCS
 SHA256_RSA_PKCS SHA384_RSA_PKCS SHA512_RSA_PKCS SHA1_RSA_PKCS_PSS SHA224_RSA_PKCS_PSS SHA256_RSA_PKCS_PSS
 SHA384_RSA_PKCS_PSS SHA512_RSA_PKCS_PSS EC_KEY_PAIR_GEN ECDSA ECDSA_SHA1 ECDSA_SHA224 ECDSA_SHA256 ECDSA_SHA384
 ECDSA_SHA512
@@ -61,14 +79,21 @@ def test_keys_have_types_and_sizes_or_there_is_no_key(row: MechanismRow) -> None
     else:
         assert row.key_types
         assert 0 < row.min_key < row.max_key
-    assert (row.key_unit_bits == 8) == (row.family == "mac" or row.key_types == (CKK.AES,))
+    assert (row.key_unit_bits == 8) == (row.type in IN_BYTES)
 
 
 @rows
 def test_hash_named_by_the_mechanism_is_the_rows(row: MechanismRow) -> None:
-    name = CKM.name(row.type)
-    named = [each for each in HASHES.values() if each in name.lower().replace("sha_1", "sha1")]
-    assert named == ([row.hash] if row.hash else [])
+    name = CKM.name(row.type).lower().replace("sha_1", "sha1")
+    named = [] if row.family == "random" else [each for each in digests.SIZES if each in name]
+    assert max(named, key=len, default=None) == row.hash
+
+
+def test_a_parameter_names_the_hashes_of_the_sha_family() -> None:
+    assert {ROWS[digest].hash: name for digest, name in HASHES.items()} == {name: name for name in HASHES.values()}
+    assert set(digests.SIZES) - set(HASHES.values()) == {
+        *("md5", "blake2b_160", "blake2b_256", "blake2b_384", "blake2b_512"),
+    }
 
 
 @rows

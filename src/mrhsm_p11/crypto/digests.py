@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import partial
+from typing import Union
 
 from mrhsm_p11.crypto import checks
 from mrhsm_p11.crypto.base import Digest, Input
 from mrhsm_p11.crypto.checks import AnyParameter
 
-# The names are the rows'; SHA-1 is here for what needs it (fingerprints, HMAC), as the caller asked.
-_NEW: dict[str, Callable[..., hashlib._Hash]] = {
+Hash = Union["hashlib._Hash", "hashlib.blake2b"]
+# The names are the rows'. SHA-1 and MD5 are for callers who ask for them by name.
+_NEW: dict[str, Callable[..., Hash]] = {
     "sha1": hashlib.sha1,
     "sha224": hashlib.sha224,
     "sha256": hashlib.sha256,
@@ -23,6 +25,11 @@ _NEW: dict[str, Callable[..., hashlib._Hash]] = {
     "sha3_256": hashlib.sha3_256,
     "sha3_384": hashlib.sha3_384,
     "sha3_512": hashlib.sha3_512,
+    "md5": hashlib.md5,
+    "blake2b_160": partial(hashlib.blake2b, digest_size=20),
+    "blake2b_256": partial(hashlib.blake2b, digest_size=32),
+    "blake2b_384": partial(hashlib.blake2b, digest_size=48),
+    "blake2b_512": hashlib.blake2b,
 }
 SIZES = {name: new(usedforsecurity=False).digest_size for name, new in _NEW.items()}
 
@@ -32,7 +39,7 @@ class HashDigest(Digest):
 
     __slots__ = ("_hash",)
 
-    def __init__(self, hash: hashlib._Hash) -> None:
+    def __init__(self, hash: Hash) -> None:
         self._hash = hash
         self.size = hash.digest_size
 
@@ -49,6 +56,11 @@ class HashDigest(Digest):
 def named(name: str) -> Digest:
     """Start a digest by hashlib's name."""
     return HashDigest(_NEW[name](usedforsecurity=False))
+
+
+def constructor(name: str) -> Callable[..., Hash]:
+    """Return what hashlib makes such digests with."""
+    return _NEW[name]
 
 
 def digest(name: str, parameter: AnyParameter) -> Digest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cryptography.hazmat.primitives.hashes import (
+    MD5,
     SHA1,
     SHA3_224,
     SHA3_256,
@@ -29,7 +30,13 @@ _ALGORITHMS: dict[str, type[HashAlgorithm]] = {
     "sha3_256": SHA3_256,
     "sha3_384": SHA3_384,
     "sha3_512": SHA3_512,
+    "md5": MD5,
 }
+
+
+def known(name: str) -> bool:
+    """Tell whether the primitives library has the hash function that hashlib calls `name`."""
+    return name in _ALGORITHMS
 
 
 def algorithm(name: str | None) -> HashAlgorithm:

@@ -41,6 +41,17 @@ _SECRET_KINDS = {
     CKK.SHA256_HMAC: "secret-value",
     CKK.SHA384_HMAC: "secret-value",
     CKK.SHA512_HMAC: "secret-value",
+    CKK.SHA512_224_HMAC: "secret-value",
+    CKK.SHA512_256_HMAC: "secret-value",
+    CKK.SHA3_224_HMAC: "secret-value",
+    CKK.SHA3_256_HMAC: "secret-value",
+    CKK.SHA3_384_HMAC: "secret-value",
+    CKK.SHA3_512_HMAC: "secret-value",
+    CKK.MD5_HMAC: "secret-value",
+    CKK.BLAKE2B_160_HMAC: "secret-value",
+    CKK.BLAKE2B_256_HMAC: "secret-value",
+    CKK.BLAKE2B_384_HMAC: "secret-value",
+    CKK.BLAKE2B_512_HMAC: "secret-value",
 }
 _PAIR_KINDS = {
     CKK.RSA: "rsa",
