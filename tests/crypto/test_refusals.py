@@ -242,6 +242,7 @@ def test_rsa_signature_parameters(pair: tuple[Secret, Secret], mechanism: int, p
     [
         None,
         OAEPParams(CKM.MD5, CKG.MGF1_SHA1, CKZ.DATA_SPECIFIED, b""),
+        OAEPParams(CKM.SHA3_224, CKG.MGF1_SHA1, CKZ.DATA_SPECIFIED, b""),
         OAEPParams(CKM.SHA_1, CKG.MGF1_SHA3_224, CKZ.DATA_SPECIFIED, b""),
         OAEPParams(CKM.SHA_1, CKG.MGF1_SHA1, 2, b""),
         OAEPParams(CKM.SHA_1, CKG.MGF1_SHA1, 0, b"label"),

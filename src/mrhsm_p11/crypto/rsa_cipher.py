@@ -68,6 +68,8 @@ def _padding(row: MechanismRow, parameter: AnyParameter) -> tuple[AsymmetricPadd
     if oaep.source != CKZ.DATA_SPECIFIED and (oaep.source or oaep.label):
         raise MechanismParamInvalid("the encoding parameter is given as data, or not at all")
     name = hash_name(oaep.hash)
+    if name not in ("sha1", "sha224", "sha256", "sha384", "sha512"):
+        raise MechanismParamInvalid(f"the primitives have no OAEP with {name}")
     return OAEP(mask(oaep.mgf), algorithm(name), oaep.label or None), 2 * digests.SIZES[name] + 2
 
 
