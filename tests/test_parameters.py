@@ -43,7 +43,10 @@ def test_a_field_of_two_members_is_pointer_and_length(cls: type[Parameter]) -> N
         if len(each.names) == 2:
             assert declared[each.names[0]].endswith("_PTR")
             assert declared[each.names[1]] == "CK_ULONG"
-            assert annotation == ("bytes" if each.shape is None else f"tuple[{each.shape.__name__}, ...]")
+            plain = {"secret": "Secret", "attributes": "dict[int, bytes]"}.get(each.kind, "bytes")
+            assert annotation == (f"tuple[{each.shape.__name__}, ...]" if each.shape else plain)
+        elif each.kind == "place":
+            assert annotation == "Place"
         else:
             assert len(each.names) == 1
             plain = "bytes" if each.names[0] in arrays else "int"

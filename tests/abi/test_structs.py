@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from p11 import Cryptoki, declarations
 
-from mrhsm_p11.abi.structs import LONGEST, MOST_PARTS, info_writer, parameter_reader
+from mrhsm_p11.abi.parameters import MOST_PARTS, parameter_reader
+from mrhsm_p11.abi.structs import LONGEST, info_writer
 from mrhsm_p11.errors import MechanismParamInvalid
 from mrhsm_p11.parameters import Mechanism, Parameter, member, nested
 from mrhsm_p11.parameters.rsa import OAEPParams, PSSParams

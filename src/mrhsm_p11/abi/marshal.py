@@ -12,8 +12,9 @@ from operator import itemgetter
 from typing import Any
 
 from mrhsm_p11.abi.messages import MessageParameter
+from mrhsm_p11.abi.parameters import parameter_reader
 from mrhsm_p11.abi.plan import Role, Step
-from mrhsm_p11.abi.structs import LONGEST, info_writer, parameter_reader, pointed_bytes
+from mrhsm_p11.abi.structs import LONGEST, info_writer, pointed_bytes
 from mrhsm_p11.abi.templates import template_reader, wanted_reader, wanted_writer
 from mrhsm_p11.constants import CKR
 from mrhsm_p11.errors import ArgumentsBad, DataLenRange, MechanismParamInvalid, PinLenRange
@@ -316,6 +317,18 @@ def _made(ffi: Any, step: Step) -> Crossing:
     return Crossing(check=check, write=write)
 
 
+def _result_or_none(ffi: Any, step: Step) -> Crossing:
+    """Tell the function whether there is room for a number, which it then gives, or None where it has none."""
+    at = step.index
+
+    def write(args: Arguments, value: int | None) -> int:
+        if value is not None:
+            args[at][0] = value
+        return CKR.OK
+
+    return Crossing(read=lambda args: bool(args[at]), write=write)
+
+
 CROSSINGS: dict[Role, Callable[[Any, Step], Crossing]] = {
     Role.NUMBER: _number,
     Role.TRUTH: _truth,
@@ -339,6 +352,7 @@ CROSSINGS: dict[Role, Callable[[Any, Step], Crossing]] = {
     Role.INFO: _info,
     Role.RESULT: _result,
     Role.MADE: _made,
+    Role.RESULT_OR_NONE: _result_or_none,
 }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mrhsm_p11.abi.structs import parameter_reader, pointed_bytes
+from mrhsm_p11.abi.parameters import parameter_reader
+from mrhsm_p11.abi.structs import pointed_bytes
 from mrhsm_p11.errors import MechanismParamInvalid
 from mrhsm_p11.parameters import Parameter
 

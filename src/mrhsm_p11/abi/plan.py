@@ -33,6 +33,7 @@ class Role(enum.Enum):
     INFO = "a structure that is filled"
     RESULT = "one number that is returned"
     MADE = "a handle that is returned unless only a size was asked for"
+    RESULT_OR_NONE = "one number that is returned, unless the answer goes elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ EXCEPTIONS = {
     ("C_OpenSession", "pApplication"): (Role.DROPPED, 1),
     ("C_GetAttributeValue", "pTemplate"): (Role.WANTED, 2),
     ("C_FindObjects", "phObject"): (Role.FOUND, 3),
+    ("C_DeriveKey", "phKey"): (Role.RESULT_OR_NONE, 1),
     ("C_GenerateRandom", "RandomData"): (Role.FILL, 2),
     ("C_WaitForSlotEvent", "pRserved"): (Role.RESERVED, 1),
     ("C_LoginUser", "pUsername"): (Role.BYTES, 2),

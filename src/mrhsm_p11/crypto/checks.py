@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TypeVar
 
 from mrhsm_p11.errors import KeySizeRange, KeyTypeInconsistent, MechanismParamInvalid
+from mrhsm_p11.mapping.codecs import ULONG_BYTES
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.parameters import Parameter
 
@@ -31,6 +33,13 @@ def structure(parameter: AnyParameter, shape: type[_Structure]) -> _Structure:
     if not isinstance(parameter, shape):
         raise MechanismParamInvalid(f"the parameter is a {shape.struct}")
     return parameter
+
+
+def number(parameter: AnyParameter) -> int:
+    """Return the parameter as the one CK_ULONG that the mechanism takes. Raises MechanismParamInvalid."""
+    if not isinstance(parameter, bytes) or len(parameter) != ULONG_BYTES:
+        raise MechanismParamInvalid(f"the parameter is a CK_ULONG, {ULONG_BYTES} bytes")
+    return int.from_bytes(parameter, sys.byteorder)
 
 
 def key_size(row: MechanismRow, key_bits: int) -> None:

@@ -128,6 +128,18 @@ def generate_pair(
     return families.pair(row.family).generate(row, public, private)
 
 
+def derive(
+    row: MechanismRow,
+    parameter: AnyParameter,
+    base: Secret,
+    lengths: tuple[int | None, ...],
+    keys: Mapping[int, Secret],
+) -> list[Secret]:
+    """Derive a secret of each length from a base key and the keys that the parameter names: see families.KeyDeriver."""
+    checks.key_size(row, len(base) * 8)
+    return families.deriver(row.family).derive(row, parameter, base, lengths, keys)
+
+
 def random(n: int) -> bytes:
     """Return `n` bytes from the operating system's generator."""
     return os.urandom(n)

@@ -49,6 +49,25 @@ class PairFamily(Protocol):
         """
 
 
+class KeyDeriver(Protocol):
+    """A module that derives keys."""
+
+    def derive(
+        self,
+        row: MechanismRow,
+        parameter: AnyParameter,
+        base: Secret,
+        lengths: tuple[int | None, ...],
+        keys: Mapping[int, Secret],
+        /,
+    ) -> list[Secret]:
+        """Return a secret for each of `lengths` (bytes; None: as many as the mechanism gives by itself).
+
+        `keys` holds the material of those keys that the parameter names, by handle. Raises MechanismParamInvalid,
+        KeyTypeInconsistent, KeySizeRange, DataLenRange, TemplateIncomplete (a length is needed).
+        """
+
+
 class KeyForm(Protocol):
     """What turns key pairs of one type into attributes and back. Raises ValueError for malformed DER."""
 
@@ -76,6 +95,12 @@ KEY_FORMS = {  # a module, or an instance in one
     CKK.DSA: "finite_keys.DSA",
     CKK.DH: "finite_keys.DH",
 }
+DERIVERS = {
+    "simple-kdf": "kdf_simple",
+    "encrypting-kdf": "kdf_encrypting",
+    "hkdf": "kdf_hkdf",
+    "sp800-108": "kdf_sp800_108",
+}
 
 
 @cache
@@ -100,6 +125,14 @@ def pair(family: str) -> PairFamily:
     if family not in PAIRS:
         raise MechanismInvalid("the mechanism makes no key pairs")
     return cast(PairFamily, import_module(f"mrhsm_p11.crypto.{PAIRS[family]}"))
+
+
+@cache
+def deriver(family: str) -> KeyDeriver:
+    """Return the module that derives keys for this family. Raises MechanismInvalid where none does."""
+    if family not in DERIVERS:
+        raise MechanismInvalid("the mechanism derives no keys")
+    return cast(KeyDeriver, import_module(f"mrhsm_p11.crypto.{DERIVERS[family]}"))
 
 
 @cache

@@ -25,6 +25,8 @@ from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.secret import Secret
 
 AES_KEY_BYTES = (16, 24, 32)
+FIXED_KEY_BYTES = {CKK.DES: 8, CKK.DES2: 16, CKK.DES3: 24, CKK.CHACHA20: 32, CKK.POLY1305: 32}
+_DES_KEY_TYPES = (CKK.DES, CKK.DES2, CKK.DES3)
 _LARGEST_SECRET_BYTES = 1 << 16
 
 
@@ -105,6 +107,33 @@ def unwrapped(row: MechanismRow, cls: int, key_type: int, value_len: int | None,
         if cls == CKO.SECRET_KEY:
             raise WrappedKeyLenRange(f"a key of this type has no {len(plain)} bytes") from None
         raise WrappedKeyInvalid("what was wrapped is no private key of this type") from None
+
+
+def asked_length(attributes: Mapping[int, Value]) -> int | None:
+    """Return the bytes of a secret key that a template settles on, None where it leaves them to the mechanism.
+
+    Raises TemplateIncomplete where the key type has several lengths, TemplateInconsistent, AttributeValueInvalid.
+    """
+    key_type, value_len = attributes.get(CKA.KEY_TYPE), attributes.get(CKA.VALUE_LEN)
+    fixed = FIXED_KEY_BYTES.get(key_type) if isinstance(key_type, int) else None
+    if not isinstance(value_len, int):
+        if fixed is None and key_type != CKK.GENERIC_SECRET:
+            raise TemplateIncomplete("CKA_VALUE_LEN is missing")
+        return fixed
+    if fixed not in (None, value_len):
+        raise TemplateInconsistent(f"a key of this type has {fixed} bytes, not {value_len}")
+    if not 0 < value_len <= _LARGEST_SECRET_BYTES or (key_type == CKK.AES and value_len not in AES_KEY_BYTES):
+        raise AttributeValueInvalid(f"CKA_VALUE_LEN of {value_len} is no size of such keys")
+    return value_len
+
+
+def derived_key(cls: int, key_type: int | None, secret: Secret) -> Secret:
+    """Return what C_DeriveKey computed as material: of DES keys, with the parity that they have."""
+    if key_type in _DES_KEY_TYPES:
+        from mrhsm_p11.crypto.derivation import with_odd_parity
+
+        secret = with_odd_parity(secret)
+    return normalise(cls, key_type, secret)
 
 
 def derived(cls: int, key_type: int | None, material: Secret) -> dict[int, Value]:

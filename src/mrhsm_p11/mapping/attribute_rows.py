@@ -56,6 +56,15 @@ class AttributeUse:
         return 6 in self.notes
 
     @property
+    def forbidden_on_derive(self) -> bool:
+        """The tables say nothing of C_DeriveKey: what comes with the bytes cannot be given here either."""
+        return self.forbidden_on_unwrap
+
+    @property
+    def required_on_derive(self) -> bool:
+        return False
+
+    @property
     def sensitive(self) -> bool:
         return 7 in self.notes
 

@@ -36,6 +36,7 @@ _STORED_CLASSES = {
 _SECRET_KINDS = {
     CKK.AES: "secret-value",
     CKK.GENERIC_SECRET: "secret-value",
+    CKK.HKDF: "secret-value",
     CKK.SHA_1_HMAC: "secret-value",
     CKK.SHA224_HMAC: "secret-value",
     CKK.SHA256_HMAC: "secret-value",

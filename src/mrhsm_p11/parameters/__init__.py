@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, dataclass_transform
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple, dataclass_transform
 
 
 class Member(NamedTuple):
     """Where a field comes from: one struct member, or a pointer and its length (then bytes, or a tuple of `shape`).
 
-    `shape`: the class of a struct that is nested, pointed to, or (with a length) stands in an array.
+    `shape`: the class of a struct that is nested, pointed to, or (with a length) stands in an array. `kind` says what
+    is made of a member that is neither a number, nor bytes, nor a structure.
     """
 
     names: tuple[str, ...]
     shape: type[Parameter] | None
+    kind: Literal["", "secret", "place", "attributes"] = ""
 
 
 def member(*names: str) -> Any:  # as dataclasses.field(): it stands where a value is declared
@@ -25,7 +28,41 @@ def nested(shape: type[Parameter], *names: str) -> Any:
     return Member(names, shape)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(member, nested))
+def secret(*names: str) -> Any:
+    """Declare a field of (pointer, length) that nobody may see: it is a Secret."""
+    return Member(names, None, "secret")
+
+
+def place(name: str) -> Any:
+    """Declare a field that an answer is written to: a number in the struct, or memory that it points to."""
+    return Member((name,), None, "place")
+
+
+def attributes(*names: str) -> Any:
+    """Declare a field of (pointer, count) that is a template."""
+    return Member(names, None, "attributes")
+
+
+class Place:
+    """The caller's memory, which takes part of an answer; `number` is the CK_ULONG that stands there now."""
+
+    __slots__ = ("_write", "number")
+
+    def __init__(self, write: Callable[[int | bytes], None] | None, number: int = 0) -> None:
+        self._write = write
+        self.number = number
+
+    @property
+    def given(self) -> bool:
+        return self._write is not None
+
+    def fill(self, value: int | bytes) -> None:
+        """Write the answer. Only what is given is filled, and only once nothing can fail any more."""
+        assert self._write is not None
+        self._write(value)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(member, nested, secret, place, attributes))
 class Parameter:
     """The base of all structured mechanism parameters: an immutable value.
 
@@ -34,9 +71,12 @@ class Parameter:
 
     struct: ClassVar[str]
     members: ClassVar[dict[str, Member]] = {}
-    places: ClassVar[
-        dict[str, str]
-    ] = {}  # pointers that are read and written when their length is known: name -> member
+    # pointers that are read and written when their length is known: name -> member
+    places: ClassVar[dict[str, str]] = {}
+
+    def named_keys(self) -> tuple[int, ...]:
+        """Return the handles of the keys that the parameter names, beside the one a function is called with."""
+        return ()
 
     def __init_subclass__(cls) -> None:
         cls.members = {name: value for name, value in vars(cls).items() if isinstance(value, Member)}

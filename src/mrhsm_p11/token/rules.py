@@ -30,6 +30,7 @@ class Origin(Enum):
     CREATE = "create"
     GENERATE = "generate"
     UNWRAP = "unwrap"
+    DERIVE = "derive"
 
     def forbids(self, use: AttributeUse) -> bool:
         return bool(getattr(use, f"forbidden_on_{self.value}"))

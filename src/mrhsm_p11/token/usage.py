@@ -88,13 +88,26 @@ def permit(token: Token, purpose: Purpose, type: int, handle: int) -> tuple[Mech
     key = find_key(token, handle, purpose.handle_invalid)
     if key.key_type not in row.key_types:
         raise purpose.type_inconsistent(f"CKM_{CKM.name(type)} does not take this type of key")
+    _require_use(token, purpose, type, key)
+    return row, key
+
+
+def permit_beside(token: Token, purpose: Purpose, type: int, handle: int) -> Object:
+    """Return a secret key that a mechanism's parameter names, if it may serve the purpose too."""
+    key = find_key(token, handle)
+    if key.cls != CKO.SECRET_KEY:
+        raise purpose.type_inconsistent("the key that the parameter names is no secret key")
+    _require_use(token, purpose, type, key)
+    return key
+
+
+def _require_use(token: Token, purpose: Purpose, type: int, key: Object) -> None:
     if key.cls not in purpose.classes or not key.is_true(purpose.attribute):
         raise KeyFunctionNotPermitted(f"the key has not CKA_{CKA.name(purpose.attribute)}")
     if not _is_allowed(key, type):
         raise MechanismInvalid(f"CKA_ALLOWED_MECHANISMS of the key leaves out CKM_{CKM.name(type)}")
     _require_state(token.config, purpose, key)
     _require_dates(purpose, key)
-    return row, key
 
 
 def find_key(token: Token, handle: int, invalid: type[CryptokiError] = KeyHandleInvalid) -> Object:

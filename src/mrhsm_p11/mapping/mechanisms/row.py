@@ -27,7 +27,11 @@ Family = Literal[
     "slhdsa",
     "random",
     "agreement",
-    "kdf",
+    "simple-kdf",
+    "encrypting-kdf",
+    "hkdf",
+    "sp800-108",
+    "password",
     "tls",
 ]
 ParameterClass = type[Parameter] | type[bytes] | None

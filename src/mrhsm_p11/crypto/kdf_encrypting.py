@@ -1,0 +1,36 @@
+"""Keys that are data encrypted under another key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mrhsm_p11.constants import CKM
+from mrhsm_p11.crypto import checks, families
+from mrhsm_p11.crypto.checks import AnyParameter
+from mrhsm_p11.crypto.derivation import Lengths, leading
+from mrhsm_p11.errors import DataLenRange, MechanismParamInvalid
+from mrhsm_p11.mapping.mechanisms import ROWS, MechanismRow
+from mrhsm_p11.parameters.derive import AESCBCData, StringData
+from mrhsm_p11.secret import Secret
+
+_CIPHERS = {CKM.AES_ECB_ENCRYPT_DATA: CKM.AES_ECB, CKM.AES_CBC_ENCRYPT_DATA: CKM.AES_CBC}
+
+
+def derive(
+    row: MechanismRow, parameter: AnyParameter, base: Secret, lengths: Lengths, keys: Mapping[int, Secret]
+) -> list[Secret]:
+    """Derive one key. Raises MechanismParamInvalid, KeySizeRange, DataLenRange (too little data for the key)."""
+    (length,) = lengths
+    if isinstance(parameter, AESCBCData):
+        iv, data = parameter.iv, parameter.data
+    else:
+        iv, data = None, checks.structure(parameter, StringData).data
+    cipher_row = ROWS[_CIPHERS[row.type]]
+    cipher = families.cipher(cipher_row.family).cipher(cipher_row, iv, base, encrypt=True)
+    try:
+        encrypted = cipher.finish(data)
+    except DataLenRange:
+        raise MechanismParamInvalid(f"{len(data)} bytes are no whole blocks") from None
+    if not encrypted or (length or 0) > len(encrypted):
+        raise DataLenRange(f"{len(data)} bytes of data make no key of {length}")
+    return [leading(encrypted, length)]

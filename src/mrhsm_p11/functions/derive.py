@@ -1,0 +1,130 @@
+"""C_DeriveKey: who may derive what, what the new keys are, and where the answers go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mrhsm_p11.constants import CKA, CKK, CKO
+from mrhsm_p11.crypto import checks, engine, material
+from mrhsm_p11.errors import ArgumentsBad, MechanismParamInvalid, UserNotLoggedIn
+from mrhsm_p11.mapping.mechanisms import MechanismRow
+from mrhsm_p11.parameters import Mechanism, Parameter, Place
+from mrhsm_p11.secret import Secret
+from mrhsm_p11.store.base import Record, Store
+from mrhsm_p11.token import inheritance, provider, rules, usage
+from mrhsm_p11.token.objects import Object, kind_of
+from mrhsm_p11.token.rules import Origin, Template, Values
+from mrhsm_p11.token.session import Session
+
+__all__ = ["derive_key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A key to be: its attributes, its store, its length in bytes (None: what the mechanism gives)."""
+
+    completed: Values
+    store: Store
+    length: int | None
+
+    def insert(self, secret: Secret) -> Record:
+        cls, key_type = kind_of(self.completed)
+        return self.store.insert(self.completed, material.derived_key(cls, key_type, secret))
+
+
+def derive_key(
+    session: int, mechanism: Mechanism | None, base_key: int, template: Template, has_place: bool
+) -> int | None:
+    """Derive what the mechanism derives, all or nothing; `has_place` tells whether phKey was given."""
+    found = provider.session(session)
+    if mechanism is None:
+        raise ArgumentsBad("no mechanism is given")
+    row, bases = _bases(found, mechanism, base_key)
+    if not has_place:
+        raise ArgumentsBad("the new key's handle has nowhere to go")
+    additional = getattr(mechanism.parameter, "additional", ())
+    places: list[Place] = [one.handle for one in additional]
+    if not all(place.given for place in places):
+        raise MechanismParamInvalid("an additional key's handle has nowhere to go")
+    targets = [_target(found, row, given, bases) for given in (template, *(one.template for one in additional))]
+    handle, *more = insert(found, targets, derived(row, mechanism, bases, [target.length for target in targets]))
+    for place, additional_handle in zip(places, more, strict=True):
+        place.fill(additional_handle)
+    return handle
+
+
+def _bases(session: Session, mechanism: Mechanism, base_key: int) -> tuple[MechanismRow, list[Object]]:
+    """Return the mechanism and the keys that it reads: the base key, then those that the parameter names."""
+    row, base = usage.permit(session.token, usage.DERIVE, mechanism.type, base_key)
+    others = [
+        usage.permit_beside(session.token, usage.DERIVE, row.type, handle) for handle in _named_keys(row, mechanism)
+    ]
+    bases = [base, *others]
+    if any(key.is_true(CKA.ALWAYS_AUTHENTICATE) for key in bases):
+        raise UserNotLoggedIn("the key wants a C_Login before each use, and one call leaves no time for it")
+    return row, bases
+
+
+def _named_keys(row: MechanismRow, mechanism: Mechanism) -> tuple[int, ...]:
+    if isinstance(mechanism.parameter, Parameter):
+        return mechanism.parameter.named_keys()
+    return (checks.number(mechanism.parameter),) if row.mode == "base-and-key" else ()
+
+
+def derived(
+    row: MechanismRow, mechanism: Mechanism, bases: Sequence[Object], lengths: Sequence[int | None]
+) -> list[Secret]:
+    """Compute the secrets of these lengths."""
+    base, *others = bases
+    keys = {key.handle: key.material() for key in others}
+    return engine.derive(row, mechanism.parameter, base.material(), tuple(lengths), keys)
+
+
+def _target(session: Session, row: MechanismRow, template: Template, bases: Sequence[Object]) -> Target:
+    """Return what one template asks for, checked before anything is computed."""
+    cls = CKO.DATA if row.mode == "data" else CKO.SECRET_KEY
+    values = rules.decode(template)
+    demanded = bases[0].record.attributes.get(CKA.DERIVE_TEMPLATE)
+    for cka, value in demanded.items() if isinstance(demanded, dict) else ():
+        rules.fix(values, cka, value)
+    rules.fix(values, CKA.CLASS, cls)
+    if cls == CKO.SECRET_KEY:
+        values.setdefault(CKA.KEY_TYPE, CKK.GENERIC_SECRET)
+        length = material.asked_length(values)
+        inheritance.bind(values, row.type, bases)
+    else:
+        asked = values.pop(CKA.VALUE_LEN, None)  # no attribute of data, but how else could the caller say
+        length = asked if isinstance(asked, int) else None
+    return complete(session, row, values, bases, length)
+
+
+def complete(
+    session: Session, row: MechanismRow, values: Values, bases: Sequence[Object], length: int | None
+) -> Target:
+    """Check a template whose class and key type are settled, and fill in what it leaves open."""
+    token = session.token
+    if values.get(CKA.TOKEN) is True:
+        session.require_writable()
+    rules.check(values, Origin.DERIVE, token.role)
+    completed = rules.complete(values, Origin.DERIVE, token.role)
+    if kind_of(values)[0] == CKO.SECRET_KEY:
+        completed |= inheritance.history(completed, bases)
+    token.require_visible(completed)
+    return Target(completed, token.store_for(session, on_token=completed[CKA.TOKEN] is True), length)
+
+
+def insert(session: Session, targets: Sequence[Target], secrets: Sequence[Secret]) -> list[int]:
+    """Store all keys or none; return their handles."""
+    made: list[tuple[Store, Record]] = []
+    try:
+        for target, secret in zip(targets, secrets, strict=True):
+            made.append((target.store, target.insert(secret)))
+    except BaseException:
+        for store, record in made:
+            store.delete(record.uid)
+        raise
+    finally:
+        for secret in secrets:
+            secret.wipe()
+    return [session.token.enter_object(session, store, record).handle for store, record in made]
