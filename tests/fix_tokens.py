@@ -14,6 +14,7 @@ from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir import entries, tokens
 from mrhsm_p11.tokendir.entries import TokenEntry
 from mrhsm_p11.tokendir.files import TokenDirectory
+from mrhsm_p11.tokendir.settings import Connection
 from mrhsm_p11.tokendir.tokens import OpenToken, SoToken, UserPin
 
 SO_PIN, USER_PIN = b"so pin 1234", b"user pin 5678"
@@ -83,9 +84,12 @@ def make_token(mapr_home: Path) -> Callable[..., TokenOnDisk]:
         *,
         user_pin: UserPin | None = UserPin(Secret(USER_PIN), keep=True),  # noqa: B008
         store: str = "file",
+        connection: Connection | None = None,
     ) -> TokenOnDisk:
         directory = TokenDirectory(mapr_home / "conf" / "tokens", create=True)
-        so = tokens.create_token(directory, label, Secret(SO_PIN), user_pin=user_pin, store=store)
+        so = tokens.create_token(
+            directory, label, Secret(SO_PIN), user_pin=user_pin, store=store, connection=connection
+        )
         return TokenOnDisk(mapr_home, so.entry.serial)
 
     return make

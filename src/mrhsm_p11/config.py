@@ -51,6 +51,7 @@ class Config:
     stale_seconds: float = _row(0.0, "keys.stale_seconds", least=0, most=86_400)
     allow_compromised: bool = _row(False, "keys.allow_compromised")
     foreign_objects: str = _row("read-only", "objects.foreign", choices=("read-only", "writable"))
+    public_objects: str = _row("kept", "objects.public", choices=("kept", "live"))
     pin_attempts: int = _row(10, "pin.attempts", least=0, most=1_000_000)  # 0: never locked
     legacy: bool = _row(True, "mechanisms.legacy")
     hw_slot: bool = _row(False, "slots.hardware")

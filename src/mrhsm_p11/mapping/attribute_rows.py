@@ -272,8 +272,8 @@ _ROWS = (
     _row(CKA.PARAMETER_SET, ULONG, _use("pq-public", "1 3", material=True), _use("pq-private", "1 4 6", material=True)),
     _row(CKA.SEED, BYTES, _use("seeded-private", "4 6 7", material=True)),
     # objects that tell what a token can do
-    _row(CKA.PROFILE_ID, ULONG, _use("profile", "2 4")),
-    _row(CKA.MECHANISM_TYPE, ULONG, _use("mechanism", "2 4")),
+    _row(CKA.PROFILE_ID, ULONG, _use("profile")),
+    _row(CKA.MECHANISM_TYPE, ULONG, _use("mechanism")),
 )
 
 ROWS: dict[int, AttributeRow] = {row.type: row for row in _ROWS}

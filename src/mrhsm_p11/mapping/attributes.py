@@ -70,7 +70,6 @@ _KEY_KINDS = {
     **{(CKO.DOMAIN_PARAMETERS, key_type): (f"{kind}-domain",) for key_type, kind in _DOMAIN_KINDS.items()},
     (CKO.CERTIFICATE, CKC.X_509): ("x509",),
 }
-_UNSTORED_CLASSES = {CKO.PROFILE: "profile", CKO.MECHANISM: "mechanism"}
 
 
 def supported(cls: int, key_type: int | None) -> bool:
@@ -82,8 +81,10 @@ def kinds(cls: int, key_type: int | None) -> tuple[str, ...]:
     """Return every kind that an object of this class and key type is; an unknown class is only "object"."""
     if cls == CKO.CERTIFICATE and key_type is None:
         key_type = CKC.X_509  # the only one there is
-    if cls in _UNSTORED_CLASSES:
-        return ("object", _UNSTORED_CLASSES[cls])
+    if cls == CKO.PROFILE:
+        return ("object", "storage", "profile")
+    if cls == CKO.MECHANISM:
+        return ("object", "mechanism")
     if cls not in _STORED_CLASSES:
         return ("object",)
     found = ["object", "storage", _STORED_CLASSES[cls]]

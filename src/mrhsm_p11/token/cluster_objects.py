@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import NoReturn
 
 from mrhsm_p11.constants import CKA, CKO
-from mrhsm_p11.errors import ActionProhibited
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Attributes, ObjectGone, Record, Store, Value
+from mrhsm_p11.token.fixed_objects import FIXED, FixedObjects
 from mrhsm_p11.tokendir.settings import ClusterRecord, KeyRecord
 
 NAME_PREFIX = "mrhsm/"
@@ -18,8 +17,7 @@ APPLICATION = "mrhsm"
 BLOB_LABELS = {"cldb": "cldb.key", "dare": "dare.master.key"}  # field of ClusterRecord -> CKA_LABEL
 ID_BYTES = 16
 
-_FIXED: dict[int, Value] = {CKA.DESTROYABLE: False, CKA.MODIFIABLE: False, CKA.COPYABLE: False, CKA.TOKEN: True}
-_SECRET: dict[int, Value] = {**_FIXED, CKA.PRIVATE: True, CKA.SENSITIVE: True, CKA.EXTRACTABLE: False}
+_SECRET: dict[int, Value] = {**FIXED, CKA.PRIVATE: True, CKA.SENSITIVE: True, CKA.EXTRACTABLE: False}
 _KEK: dict[int, Value] = {
     **_SECRET,
     CKA.ENCRYPT: True,
@@ -118,58 +116,19 @@ class ClusterView(Store):
             if not is_cluster_key(record):
                 return record
             label = record.attributes[CKA.LABEL]
-            fixed = {**_FIXED, CKA.LABEL: f"{label!s}@{record.uid}"} if label in self._labels else _FIXED
+            fixed = {**FIXED, CKA.LABEL: f"{label!s}@{record.uid}"} if label in self._labels else FIXED
         last = self._last.get(record.uid)
         if last is None or last[0] is not record:  # so that an unchanged object stays one Record
             last = self._last[record.uid] = record, replace(record, attributes={**record.attributes, **fixed})
         return last[1]
 
 
-class ClusterBlobs(Store):
+class ClusterBlobs(FixedObjects):
     """The encrypted CLDB and DARE keys as data objects; there is nothing in here but the record."""
 
     def __init__(self, cluster: ClusterRecord) -> None:
-        self._records: dict[str, Record] = {}
-        self._values: dict[str, bytes] = {}
-        for field, record in key_records(cluster):
-            if record.encrypted:
-                uid = f"l-{BLOB_LABELS[field]}"
-                self._values[uid] = record.encrypted
-                self._records[uid] = Record(
-                    uid,
-                    {
-                        CKA.CLASS: CKO.DATA,
-                        CKA.PRIVATE: True,
-                        CKA.APPLICATION: APPLICATION,
-                        CKA.LABEL: BLOB_LABELS[field],
-                        CKA.OBJECT_ID: b"",
-                        **_FIXED,
-                    },
-                )
-
-    def insert(self, attributes: Attributes, material: Secret) -> NoReturn:
-        raise ActionProhibited("only mrhsm records the keys of a cluster")
-
-    def generate(self, attributes: Attributes) -> NoReturn:
-        raise ActionProhibited("only mrhsm records the keys of a cluster")
-
-    def search(self, wanted: Attributes) -> Iterable[Record]:
-        return self._records.values()
-
-    def load(self, uid: str) -> Record:
-        try:
-            return self._records[uid]
-        except KeyError:
-            raise ObjectGone(uid) from None
-
-    def material(self, uid: str) -> Secret:
-        try:
-            return Secret(self._values[uid])
-        except KeyError:
-            raise ObjectGone(uid) from None
-
-    def delete(self, uid: str) -> NoReturn:
-        raise ActionProhibited("only mrhsm changes the keys of a cluster")
+        blobs = {BLOB_LABELS[field]: record.encrypted for field, record in key_records(cluster) if record.encrypted}
+        super().__init__(map(_blob, blobs), {f"l-{label}": encrypted for label, encrypted in blobs.items()})
 
 
 def names_blob(wanted: Attributes) -> bool:
@@ -188,3 +147,8 @@ def checksum_broken(cluster: ClusterRecord | None, encrypted: bytes, plain: byte
 
 def _known(uid: str, label: str, fixed: dict[int, Value]) -> dict[int, Value]:
     return {**fixed, CKA.LABEL: label, CKA.ID: hashlib.sha256(uid.encode()).digest()[:ID_BYTES]}
+
+
+def _blob(label: str) -> Record:
+    own: dict[int, Value] = {CKA.APPLICATION: APPLICATION, CKA.LABEL: label, CKA.OBJECT_ID: b""}
+    return Record(f"l-{label}", {CKA.CLASS: CKO.DATA, CKA.PRIVATE: True, **own, **FIXED})

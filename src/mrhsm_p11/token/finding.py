@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mrhsm_p11.constants import CKA
 from mrhsm_p11.mapping import attributes
 from mrhsm_p11.store.base import Attributes, Store, Value
+from mrhsm_p11.token import fixed_objects
 from mrhsm_p11.token.cluster_objects import names_blob
 from mrhsm_p11.token.objects import Object
 from mrhsm_p11.token.session import Session
@@ -41,7 +42,8 @@ def _asked(session: Session, wanted: dict[int, Value]) -> Iterator[Store]:
 def _only_local(wanted: dict[int, Value]) -> bool:
     """Tell whether only objects of this host can match, so that no server need be asked."""
     uid = wanted.get(CKA.UNIQUE_ID)
-    return (isinstance(uid, str) and uid.startswith(LOCAL_UIDS)) or names_blob(wanted)
+    of_host = isinstance(uid, str) and uid.startswith(LOCAL_UIDS)
+    return of_host or wanted.get(CKA.CLASS) in fixed_objects.CLASSES or names_blob(wanted)
 
 
 def _searchable(wanted: dict[int, Value]) -> Attributes:

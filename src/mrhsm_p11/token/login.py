@@ -42,7 +42,9 @@ def login(session: Session, role: int, pin: Secret | None) -> None:
     opened = _open_so(token, pin) if role == CKU.SO else _open_user(token, pin)
     with token.changing:
         _require_free(token, role)  # another thread may have been faster
-        token.enter(role, opened)
+        left = token.enter(role, opened)
+    for store in left:
+        store.close()
 
 
 def init_pin(session: Session, pin: Secret | None) -> None:

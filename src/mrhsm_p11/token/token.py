@@ -37,12 +37,23 @@ class Token:
         self.opened: Opened | None = None  # what the PIN opened
         self.objects = ObjectTable(handles)
         self.session_store: Store = MemoryStore()
-        self.stores: tuple[Store, ...] = ()  # of token objects, while somebody is logged in
+        self._stores: tuple[Store, ...] = ()  # of token objects, as the present role sees them
         self.changing = threading.Lock()
 
     @property
     def serial(self) -> str:
         return self.entry.serial
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """Where token objects are, the store that takes new ones first; without a login found at first need."""
+        found = self._stores
+        if found:
+            return found
+        opened = stores.open_public(self.directory, self.entry, self.config)
+        with self.changing:
+            self._stores = self._stores or opened
+            return self._stores
 
     # ---- sessions
 
@@ -66,16 +77,19 @@ class Token:
 
     # ---- login
 
-    def enter(self, role: int, opened: Opened) -> None:
-        """Take the role that a PIN has opened; the caller has checked that none is taken and holds `changing`."""
-        self.opened = opened
-        self.stores = stores.open_all(opened, self.config)
-        self.role = role
+    def enter(self, role: int, opened: Opened) -> tuple[Store, ...]:
+        """Take the role that a PIN has opened; return the stores that are left, for the caller to close.
+
+        The caller has checked that no role is taken, and holds `changing`.
+        """
+        left, self._stores = self._stores, stores.open_all(opened, self.config)
+        self.role, self.opened = role, opened
+        return left
 
     def leave(self) -> None:
         """Give up the role: what was opened is forgotten, key bytes are wiped. Handles of token objects stay."""
         with self.changing:
-            left, self.stores = self.stores, ()
+            left, self._stores = self._stores, ()
             self.role, opened, self.opened = None, self.opened, None
         for store in left:
             store.forget()
@@ -108,7 +122,7 @@ class Token:
         if not on_token:
             return self.session_store
         session.require_writable()
-        if not self.stores:
+        if self.role is None:
             raise UserNotLoggedIn("token objects are sealed: log in first")
         return self.stores[0]
 

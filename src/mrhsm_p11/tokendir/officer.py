@@ -89,7 +89,7 @@ class SoToken:
     def clear_objects(self) -> None:
         """Remove the sealed objects that are kept beside the token."""
         for name in self.directory.names(self.entry.serial):
-            if name.endswith((".object", ".pair")):
+            if name.endswith((".object", ".pair", ".objects")):
                 self.directory.remove(f"{self.entry.serial}/{name}")
 
     def write_blobs(self) -> None:
