@@ -9,7 +9,7 @@ import pytest
 from fix_provider import create_secret, make_aes
 
 from mrhsm_p11.abi._prototypes import PROTOTYPES
-from mrhsm_p11.constants import CKK, CKM
+from mrhsm_p11.constants import CKF, CKK, CKM
 from mrhsm_p11.errors import (
     ArgumentsBad,
     CryptokiError,
@@ -20,7 +20,7 @@ from mrhsm_p11.errors import (
     SessionHandleInvalid,
     SignatureInvalid,
 )
-from mrhsm_p11.functions import crypto, sessions
+from mrhsm_p11.functions import crypto, sessions, verify_signature
 from mrhsm_p11.parameters import Mechanism
 from mrhsm_p11.parameters.symmetric import GCMParams
 from mrhsm_p11.token import provider
@@ -37,7 +37,13 @@ MECHANISMS = {
     "digest": Mechanism(CKM.SHA256),
     "sign": Mechanism(CKM.SHA256_HMAC),
     "verify": Mechanism(CKM.SHA256_HMAC),
+    "verify_signature": Mechanism(CKM.SHA256_HMAC),
 }
+
+
+def function(name: str) -> Callable[..., bytes | int | None]:
+    found: Callable[..., bytes | int | None] = getattr(verify_signature if "signature" in name else crypto, name)
+    return found
 
 
 class Bench:
@@ -47,28 +53,32 @@ class Bench:
         self.session = session
         aes = make_aes(session)
         mac = create_secret(session, b"k" * 32, key_type=CKK.GENERIC_SECRET)
-        self.keys = {"encrypt": aes, "decrypt": aes, "sign": mac, "verify": mac}
+        self.keys = {"encrypt": aes, "decrypt": aes, "sign": mac, "verify": mac, "verify_signature": mac}
         self.encrypted = self.whole("encrypt", MESSAGE)
         self.signature = self.whole("sign", MESSAGE)
 
     def init(self, family: str, mechanism: Mechanism | None = None) -> None:
         key = [self.keys[family]] if family in self.keys else []
-        getattr(crypto, f"{family}_init")(self.session, mechanism or MECHANISMS[family], *key)
+        signature = [self.signature] if family == "verify_signature" else []
+        function(f"{family}_init")(self.session, mechanism or MECHANISMS[family], *key, *signature)
 
     def cancel(self, family: str) -> None:
         key = [0] if family in self.keys else []
-        getattr(crypto, f"{family}_init")(self.session, None, *key)
+        signature = [b""] if family == "verify_signature" else []
+        function(f"{family}_init")(self.session, None, *key, *signature)
 
     def call(self, family: str, step: Step, room: int | None = ROOM) -> bytes | int | None:
         """Make a step's call with input that fits the family."""
-        function = getattr(crypto, family + step.value)
+        call = function(family + step.value)
         data = self.encrypted if family == "decrypt" else MESSAGE
         inputs = [] if step is Step.FINAL else [data]
         if family == "verify":
             inputs += [] if step is Step.UPDATE else [self.signature]
-            return function(self.session, *inputs)
+            return call(self.session, *inputs)
+        if family == "verify_signature":
+            return call(self.session, *inputs)
         takes_room = family in ("encrypt", "decrypt") or step is not Step.UPDATE
-        return function(self.session, *inputs, *([room] if takes_room else []))
+        return call(self.session, *inputs, *([room] if takes_room else []))
 
     def whole(self, family: str, data: bytes) -> bytes:
         self.init(family)
@@ -86,9 +96,9 @@ def bench(user_session: int) -> Bench:
 def test_every_function_of_the_standard_is_made_from_the_table() -> None:
     expected = {family + step.value for family in FAMILIES for step in Step}
     expected |= {f"{family}_init" for family in FAMILIES} | set(DUALS)
-    made = set(crypto.__all__) - {"digest_key", "generate_random", "seed_random"}
+    made = set(crypto.__all__ + verify_signature.__all__) - {"digest_key", "generate_random", "seed_random"}
     assert made == expected
-    missing = {name for name in crypto.__all__ if f"C_{camel(name)}" not in PROTOTYPES}
+    missing = {name for name in made if f"C_{camel(name)}" not in PROTOTYPES}
     assert not missing
 
 
@@ -151,7 +161,7 @@ def test_no_mechanism_cancels(bench: Bench, family: str) -> None:
     bench.init(family)
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILY_NAMES if name != "verify"])
+@pytest.mark.parametrize("family", [name for name in FAMILY_NAMES if "verify" not in name])
 @pytest.mark.parametrize("step", [Step.ONCE, Step.FINAL])
 def test_a_size_query_and_a_small_buffer_consume_nothing(bench: Bench, family: str, step: Step) -> None:
     bench.init(family)
@@ -210,6 +220,29 @@ def test_a_false_signature_ends_the_operation(bench: Bench) -> None:
     with pytest.raises(SignatureInvalid):
         crypto.verify(bench.session, MESSAGE, bytes(32))
     bench.init("verify")
+
+
+@pytest.mark.parametrize("final", [Step.ONCE, Step.FINAL])
+def test_a_false_signature_that_came_first_ends_the_operation(bench: Bench, final: Step) -> None:
+    bench.signature = bytes(32)
+    bench.init("verify_signature")
+    if final is Step.FINAL:
+        bench.call("verify_signature", Step.UPDATE)
+    with pytest.raises(SignatureInvalid):
+        bench.call("verify_signature", final)
+    assert not bench.active("verify_signature")
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_cancelling_ends_the_operations_of_its_flag_alone(bench: Bench, family: str) -> None:
+    for each in FAMILY_NAMES:
+        bench.init(each)
+    flag = CKF.VERIFY if "verify" in family else getattr(CKF, family.upper())
+    sessions.session_cancel(bench.session, CKF.FIND_OBJECTS | CKF.WRAP)
+    sessions.session_cancel(bench.session, flag)
+    ended = {"verify", "verify_signature"} if "verify" in family else {family}
+    assert {each for each in FAMILY_NAMES if not bench.active(each)} == ended
+    sessions.session_cancel(bench.session, flag)
 
 
 def test_gcm_releases_nothing_before_the_tag_is_checked(bench: Bench) -> None:
@@ -300,8 +333,9 @@ def test_a_failed_init_begins_nothing(bench: Bench, family: str) -> None:
         bench.init(family, Mechanism(0x80001234))
     assert not bench.active(family)
     if family in bench.keys:
+        bench.keys[family] = 999_999
         with pytest.raises(KeyHandleInvalid):
-            getattr(crypto, f"{family}_init")(bench.session, MECHANISMS[family], 999_999)
+            bench.init(family)
         assert not bench.active(family)
 
 
@@ -311,7 +345,8 @@ def test_refused_arguments_end_the_operation(bench: Bench, function: str) -> Non
         bench.init(family)
     crypto.refused(function, bench.session)
     assert [family for family in FAMILY_NAMES if not bench.active(family)] == sorted(crypto.CONTINUES[function])
-    assert crypto.CONTINUES.keys() == {name for name in crypto.__all__ if "init" not in name and "random" not in name}
+    named = crypto.__all__ + verify_signature.__all__
+    assert crypto.CONTINUES.keys() == {name for name in named if "init" not in name and "random" not in name}
 
 
 def test_sessions_share_no_operations(bench: Bench, library: object) -> None:

@@ -20,6 +20,8 @@ from mrhsm_p11.errors import (
     PinIncorrect,
     PinLenRange,
     PinLocked,
+    SavedStateInvalid,
+    SessionAsyncNotSupported,
     SessionHandleInvalid,
     SessionParallelNotSupported,
     SessionReadOnly,
@@ -33,7 +35,7 @@ from mrhsm_p11.errors import (
     UserPinNotInitialized,
     UserTypeInvalid,
 )
-from mrhsm_p11.functions import crypto, general, objects, sessions
+from mrhsm_p11.functions import asynchronous, crypto, general, objects, sessions
 from mrhsm_p11.parameters import Mechanism
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.token import provider
@@ -397,3 +399,39 @@ def test_finalize_forgets_all(library: TokenOnDisk, user_session: int) -> None:
     with pytest.raises(SessionHandleInvalid):
         sessions.get_session_info(user_session)
     assert state(sessions.open_session(library.slot_id, READ_WRITE)) == CKS.RW_PUBLIC_SESSION
+
+
+def test_a_user_has_no_name(library: TokenOnDisk, public_session: int) -> None:
+    with pytest.raises(ArgumentsBad):
+        sessions.login_user(public_session, CKU.USER, Secret(library.user_pin.view()), b"admin")
+    assert state(public_session) == CKS.RW_PUBLIC_SESSION
+    sessions.login_user(public_session, CKU.USER, Secret(library.user_pin.view()), b"")
+    assert state(public_session) == CKS.RW_USER_FUNCTIONS
+    with pytest.raises(UserAlreadyLoggedIn):
+        sessions.login_user(public_session, CKU.USER, Secret(library.user_pin.view()), b"")
+
+
+def test_cancelling_ends_a_search(user_session: int) -> None:
+    objects.find_objects_init(user_session, {})
+    sessions.session_cancel(user_session, 0)
+    objects.find_objects(user_session, 1)
+    sessions.session_cancel(user_session, CKF.FIND_OBJECTS)
+    with pytest.raises(OperationNotInitialized):
+        objects.find_objects(user_session, 1)
+
+
+def test_nothing_is_validated(public_session: int) -> None:
+    assert sessions.get_session_validation_flags(public_session, CKS.LAST_VALIDATION_OK) == 0
+    with pytest.raises(ArgumentsBad):
+        sessions.get_session_validation_flags(public_session, 2)
+
+
+def test_nothing_is_asynchronous(library: TokenOnDisk, public_session: int) -> None:
+    with pytest.raises(SessionAsyncNotSupported):
+        sessions.open_session(library.slot_id, READ_WRITE | CKF.ASYNC_SESSION)
+    with pytest.raises(OperationNotInitialized):
+        asynchronous.async_complete(public_session, "C_Sign")
+    with pytest.raises(OperationNotInitialized):
+        asynchronous.async_get_id(public_session, "C_Sign")
+    with pytest.raises(SavedStateInvalid):
+        asynchronous.async_join(public_session, "C_Sign", 1, b"")

@@ -57,7 +57,7 @@ _BEGIN: dict[str, Begin] = {
 }
 
 
-def _begin(session: int, family: str, mechanism: Mechanism | None) -> tuple[Session, Mechanism] | None:
+def begin(session: int, family: str, mechanism: Mechanism | None) -> tuple[Session, Mechanism] | None:
     """Do what every C_<X>Init does first; None: the active operation has been cancelled and nothing is to begin."""
     found = provider.session(session)
     active = family in found.operations
@@ -73,17 +73,17 @@ def _begin(session: int, family: str, mechanism: Mechanism | None) -> tuple[Sess
 
 def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None]:
     """Make C_<X>Init of a family that works with a key."""
-    begin = _BEGIN[purpose.name]
+    start = _BEGIN[purpose.name]
 
     def init(session: int, mechanism: Mechanism | None, key: int) -> None:
-        begun = _begin(session, purpose.name, mechanism)
+        begun = begin(session, purpose.name, mechanism)
         if begun is None:
             return
         found, asked = begun
         row, permitted = usage.permit(found.token, purpose, asked.type, key)
         secret = permitted.material()
         operation = Operation(
-            partial(begin, row, asked, permitted.key_type or 0, secret),
+            partial(start, row, asked, permitted.key_type or 0, secret),
             multipart=row.multipart,
             locked=permitted.is_true(CKA.ALWAYS_AUTHENTICATE),
         )
@@ -95,7 +95,7 @@ def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None
 
 
 def digest_init(session: int, mechanism: Mechanism | None) -> None:
-    begun = _begin(session, "digest", mechanism)
+    begun = begin(session, "digest", mechanism)
     if begun is not None:
         found, asked = begun
         row = usage.mechanism_row(found.token.config, asked.type, CKF.DIGEST)

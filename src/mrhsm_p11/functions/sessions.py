@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from mrhsm_p11.constants import CKF
-from mrhsm_p11.errors import FunctionNotParallel, SessionParallelNotSupported
+from mrhsm_p11.constants import CKF, CKS
+from mrhsm_p11.errors import ArgumentsBad, FunctionNotParallel, SessionAsyncNotSupported, SessionParallelNotSupported
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.token import login as roles
 from mrhsm_p11.token import provider
+from mrhsm_p11.token.operations import Buffer
 
 __all__ = [
     "cancel_function",
@@ -14,12 +15,26 @@ __all__ = [
     "close_session",
     "get_function_status",
     "get_session_info",
+    "get_session_validation_flags",
     "init_pin",
     "login",
+    "login_user",
     "logout",
     "open_session",
+    "session_cancel",
     "set_pin",
 ]
+
+# What each flag of C_SessionCancel ends; no session has an operation of another kind.
+_CANCELLED = {
+    CKF.ENCRYPT: ("encrypt",),
+    CKF.DECRYPT: ("decrypt",),
+    CKF.DIGEST: ("digest",),
+    CKF.SIGN: ("sign",),
+    CKF.SIGN_RECOVER: ("sign_recover",),
+    CKF.VERIFY: ("verify", "verify_signature"),
+    CKF.VERIFY_RECOVER: ("verify_recover",),
+}
 
 
 def open_session(slot_id: int, flags: int) -> int:
@@ -27,6 +42,8 @@ def open_session(slot_id: int, flags: int) -> int:
     current.slot(slot_id)
     if not flags & CKF.SERIAL_SESSION:
         raise SessionParallelNotSupported
+    if flags & CKF.ASYNC_SESSION:
+        raise SessionAsyncNotSupported
     return current.open_session(slot_id, writable=bool(flags & CKF.RW_SESSION)).handle
 
 
@@ -51,6 +68,13 @@ def login(session: int, user_type: int, pin: Secret | None) -> None:
     roles.login(found, user_type, pin)
 
 
+def login_user(session: int, user_type: int, pin: Secret | None, name: Buffer) -> None:
+    """Log in as C_Login does: the token has one user and one SO, and neither has a name."""
+    if len(name):
+        raise ArgumentsBad("the token's users have no names")
+    login(session, user_type, pin)
+
+
 def logout(session: int) -> None:
     provider.session(session).token.logout()
 
@@ -67,6 +91,25 @@ def set_pin(session: int, old_pin: Secret | None, new_pin: Secret | None) -> Non
     current.slots.refresh()
     roles.set_pin(found, old_pin, new_pin)
     current.slots.refresh()
+
+
+def session_cancel(session: int, flags: int) -> None:
+    """End the operations that the flags tell; what is not active is ignored."""
+    found = provider.session(session)
+    for flag, families in _CANCELLED.items():
+        if flags & flag:
+            for family in families:
+                found.operations.pop(family, None)
+    if flags & CKF.FIND_OBJECTS:
+        found.found = None
+
+
+def get_session_validation_flags(session: int, type: int) -> int:
+    """Return no flags: the token has no validation objects, so that no operation is a validated one."""
+    provider.session(session)
+    if type != CKS.LAST_VALIDATION_OK:
+        raise ArgumentsBad(f"there are no validation flags of type {type}")
+    return 0
 
 
 def get_function_status(session: int) -> None:

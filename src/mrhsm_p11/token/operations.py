@@ -40,7 +40,7 @@ E_co = TypeVar("E_co", covariant=True)
 class Operation(Generic[E_co]):
     """An active operation: its engine, how to begin anew, and the output that waits for a larger buffer."""
 
-    __slots__ = ("engine", "locked", "multipart", "observe", "parked", "start", "streaming")
+    __slots__ = ("engine", "locked", "multipart", "observe", "parked", "signature", "start", "streaming")
 
     def __init__(self, start: Callable[[], E_co], *, multipart: bool = True, locked: bool = False) -> None:
         self.start = start
@@ -49,6 +49,7 @@ class Operation(Generic[E_co]):
         self.locked = locked  # until a C_Login of CKU_CONTEXT_SPECIFIC
         self.streaming = False  # after the first update
         self.parked: tuple[bytes, bytes] | None = None  # SHA-256 of the input, output
+        self.signature = b""  # that C_VerifySignatureInit was given
         self.observe: Callable[[Buffer, bytes], None] | None = None  # sees input and output of a decryption in one call
 
     def require(self, step: Step) -> None:
@@ -137,6 +138,10 @@ def _verify_final(operation: Operation[Verifier], room: int | None, signature: B
     return None
 
 
+def _verify_signature(operation: Operation[Verifier], room: int | None, data: Buffer = b"") -> Outcome:
+    return _verify(operation, room, data, operation.signature)
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """The row of a family of functions: what each step does with engine, room and input."""
@@ -166,7 +171,8 @@ DECRYPT = _family("decrypt", _decrypt, _cipher_update, _decrypt_final)
 DIGEST = _family("digest", _sink, _sink_update, _sink_final)
 SIGN = _family("sign", _sink, _sink_update, _sink_final)
 VERIFY = _family("verify", _verify, _verify_update, _verify_final)
-FAMILIES = {family.name: family for family in (ENCRYPT, DECRYPT, DIGEST, SIGN, VERIFY)}
+VERIFY_SIGNATURE = _family("verify_signature", _verify_signature, _verify_update, _verify_signature)
+FAMILIES = {family.name: family for family in (ENCRYPT, DECRYPT, DIGEST, SIGN, VERIFY, VERIFY_SIGNATURE)}
 
 DIGEST_ENCRYPT = Dual("digest_encrypt_update", "encrypt", "digest", sees_output=False)
 DECRYPT_DIGEST = Dual("decrypt_digest_update", "decrypt", "digest", sees_output=True)
