@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
 from mrhsm_p11.cli.commands import COMMANDS
 from mrhsm_p11.config import Config
+from mrhsm_p11.mapping.results import Fault
 
 MAN = Path(__file__).parents[2] / "docs" / "man"
 
@@ -31,6 +33,19 @@ def test_settings_and_defaults() -> None:
     del rows["settings_key"]  # described without a default
     assert ".B settings_key\n" in page
     assert described == {key: as_toml(default) for key, default in rows.items()}
+
+
+def test_device_errors() -> None:
+    page = (MAN / "libmrhsm_p11.7").read_text()
+    rows = re.findall(r"^(0x[0-9a-f]+|[0-9]+) .* ([A-Z_]+)$", page, re.MULTILINE)
+    assert {name: int(number, 0) for number, name in rows} == {fault.name: fault.value for fault in Fault}
+
+
+def test_pages_are_installed() -> None:
+    listed = tomllib.loads((MAN.parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    installed = {file for files in listed.values() for file in files}
+    assert installed == {f"docs/man/{page.name}" for page in MAN.iterdir()}
+    assert all(folder.endswith(f"man{file[-1]}") for folder, files in listed.items() for file in files)
 
 
 def as_toml(value: object) -> str:
