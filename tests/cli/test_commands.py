@@ -25,7 +25,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def mrhsm(capfd: pytest.CaptureFixture[str]) -> Run:
     def run(*words: object, sopin: str = "12345678") -> tuple[int, str, str]:
-        pin = ["-sopin", sopin] if words[0] in ("init", "set", "enable", "remove") and sopin else []
+        pin = ["-sopin", sopin] if words[0] in ("init", "set", "enable", "rekey", "remove", "userpin") and sopin else []
         status = main([*map(str, words), *pin])
         told = capfd.readouterr()
         return status, told.out, told.err
@@ -150,6 +150,45 @@ def test_sopin_from_a_file_and_from_standard_input(mrhsm: Run, home: Home, tmp_p
     assert "cannot read" in failed(mrhsm("set", "-port", "1", "-sopinfile", tmp_path / "none", sopin=""))
     assert main(["sopin", "-oldsopin", "12345678", "-newsopin", "abcd"]) == 0
     assert mrhsm("set", "-port", "1", sopin="abcd")[0] == 0
+
+
+def test_userpin(mrhsm: Run, home: Home, tmp_path: Path) -> None:
+    home.legacy()
+    home.token()
+    mrhsm("enable")
+    file = tmp_path / "pin"
+    file.write_bytes(b"chosen one\n")
+
+    def kept() -> Secret | None:
+        return tokens.read_pin_file(home.directory, entries.load(home.directory)[0])
+
+    first, record = kept(), home.login().settings.cluster
+    assert mrhsm("userpin") == (0, "New user PIN is set successfully\n", "")
+    second = kept()
+    assert second not in (None, first)
+    assert mrhsm("userpin", "-userpinfile", file)[0] == 0
+    assert kept() == Secret(b"chosen one")
+    assert mrhsm("userpin", "-userpin", "another", "-nopinfile")[0] == 0
+    assert kept() is None
+    entry = entries.load(home.directory)[0]
+    assert tokens.login_user(home.directory, entry, Secret(b"another")).settings.cluster == record
+    before = snapshot(home)
+    assert failed(mrhsm("userpin", sopin="wrong")) == "The SO PIN is incorrect"
+    assert "this one has 3" in failed(mrhsm("userpin", "-userpin", "abc"))
+    assert snapshot(home) == before
+
+
+def test_sopin_from_files(mrhsm: Run, home: Home, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_bytes(b"12345678\n")
+    new.write_bytes("пароль ünd 密码\n".encode())
+    home.token()
+    assert mrhsm("sopin", "-oldsopinfile", old, "-newsopinfile", new)[0] == 0
+    assert mrhsm("userpin", "-sopinfile", new, sopin="")[0] == 0
+    assert mrhsm("sopin", "-oldsopinfile", new, "-newsopin", "x" * 255)[0] == 0
+    assert mrhsm("userpin", sopin="x" * 255)[0] == 0
+    status, _, err = mrhsm("sopin", "-oldsopinfile", "-", "-newsopinfile", "-")
+    assert (status, err) == (2, "-oldsopinfile and -newsopinfile: standard input gives one PIN\n")
 
 
 # ---- refused
@@ -309,6 +348,13 @@ def test_full_disk_keeps_the_old_file(mrhsm: Run, home: Home, monkeypatch: pytes
 def test_a_missing_home_is_named(mrhsm: Run, home: Home) -> None:
     shutil.rmtree(home.path)
     assert f"{home.conf} is not there" in failed(mrhsm("init", "-label", "t"))
+
+
+def test_info_without_a_home_says_so(mrhsm: Run, home: Home) -> None:
+    shutil.rmtree(home.path)
+    status, out, err = mrhsm("info")
+    assert (status, err) == (0, f"{home.conf} is not there: is MAPR_HOME set as it should be?\n")
+    assert "Slot 0\n" in out
 
 
 def test_wrong_settings_file_is_named(mrhsm: Run, home: Home) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from fix_stores import FileStorePlace, aes_key, data_object, ec_pair, kept
-from fix_tokens import run_all_killed, run_killed_at
+from fix_tokens import TokenOnDisk, run_all_killed, run_killed_at
 
 from mrhsm_p11 import deadline
 from mrhsm_p11.constants import CKA, CKO
-from mrhsm_p11.errors import DeviceError, MrhsmError
+from mrhsm_p11.errors import DeviceError, MrhsmError, UserNotLoggedIn
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import ObjectGone
 from mrhsm_p11.store.file import FileStore
@@ -329,3 +329,19 @@ def test_an_unsafe_identifier_touches_no_file(file_place: FileStorePlace) -> Non
     with pytest.raises(ObjectGone):
         file_place.open().delete("../victim")
     assert (Path(file_place.directory.path) / "victim.object").exists()
+
+
+def test_nothing_is_written_under_a_key_that_the_token_has_no_more(file_token: TokenOnDisk) -> None:
+    opened = file_token.open()
+    store = FileStore(opened.directory, file_token.serial, opened.token_key)
+    store.insert(aes_key(), Secret(bytes(32)))
+    file_token.open_so().save_settings(opened.settings)  # another generation, the same key
+    store.insert(aes_key(), Secret(bytes(32)))
+    file_token.open_so().reset("label", file_token.so_pin)
+    for change in (
+        lambda: store.insert(aes_key(), Secret(bytes(32))),
+        lambda: store.generate({**aes_key(), CKA.VALUE_LEN: 32}),
+    ):
+        with pytest.raises(UserNotLoggedIn, match="initialised again"):
+            change()
+    assert not [name for name in opened.directory.names(file_token.serial) if name.endswith(".object")]

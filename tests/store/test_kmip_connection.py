@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from fix_appliance import Appliance
+from cryptography import x509
+from fix_appliance import Appliance, Certificates
 from fix_faults import FaultProxy
 from fix_kmip_store import KmipPlace
 
+from mrhsm_p11 import log
 from mrhsm_p11.config import Config
 from mrhsm_p11.constants import CKR
 from mrhsm_p11.errors import CryptokiError, MrhsmError
@@ -17,7 +20,7 @@ from mrhsm_p11.store import kmip
 from mrhsm_p11.store.base import ObjectGone
 from mrhsm_p11.store.kmip import addresses, connection
 from mrhsm_p11.store.kmip.addresses import Address, AddressInvalid
-from mrhsm_p11.store.kmip.connection import NotConfigured
+from mrhsm_p11.store.kmip.connection import NotConfigured, Servers
 from mrhsm_p11.tokendir.settings import Connection
 
 QUICK = Config(deadline_s=2.0, connect_s=1.0)
@@ -133,3 +136,18 @@ def test_settings_that_lack_something_are_a_problem_of_every_server(appliance: A
     assert [address for address, _ in kmip.ping(settings, QUICK)] == ["a", "b"]
     assert all(problem and "-clientkey" in problem for _, problem in kmip.ping(settings, QUICK))
     assert kmip.ping(Connection(), QUICK) == []
+
+
+def test_a_certificate_out_of_its_time_is_logged_with_file_and_date(
+    appliance: Appliance, tmp_path: Path, certificates: Certificates
+) -> None:
+    log.open_target(tmp_path / "log", "warning")
+    connection = appliance.connection(client="client-expired")
+    config = Config(home=tmp_path)
+    servers = Servers(connection, config)
+    assert servers.client is not None
+    servers.close()
+    (certificate,) = x509.load_pem_x509_certificates(certificates.certificate("client-expired").read_bytes())[:1]
+    until = f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S}"
+    told = (tmp_path / "log").read_text()
+    assert f"{tmp_path}/conf/tokens/mrhsm.conf: the client certificate expired on {until} UTC" in told

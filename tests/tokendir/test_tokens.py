@@ -372,6 +372,15 @@ def test_a_reset_token_is_new_but_keeps_its_place(file_token: TokenOnDisk) -> No
     ]
 
 
+def test_a_reset_removes_what_was_noted_of_objects_on_servers(file_token: TokenOnDisk) -> None:
+    so = file_token.open_so()
+    for name in ("learned.json", f"{'0' * 32}.kmip", "one.object", "one+two.pair"):
+        so.directory.write(f"{file_token.serial}/{name}", b"content")
+    so.reset("label", file_token.so_pin)
+    left = so.directory.names(file_token.serial)
+    assert [name for name in left if not name.startswith("node-")] == []
+
+
 def test_a_token_with_cluster_keys_is_not_reset(file_token: TokenOnDisk) -> None:
     so = file_token.open_so()
     so.save_settings(settings(5, CLUSTER))

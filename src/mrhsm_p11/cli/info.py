@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from mrhsm_p11.cli import info_verbose, layouts, pins
@@ -26,6 +27,8 @@ OPTIONS = (
 
 def run(given: Given, config: Config) -> None:
     """Print the sections asked for, or every one that exists, a blank line between them."""
+    if not config.conf_dir.is_dir():
+        print(f"{config.conf_dir} is not there: is MAPR_HOME set as it should be?", file=sys.stderr)
     directory = TokenDirectory(config.tokens_dir)
     present = entries.load(directory)
     wanted = [flag for flag in ("-slots", *SECTIONS) if flag in given.flags]

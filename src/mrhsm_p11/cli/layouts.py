@@ -114,6 +114,7 @@ The former Common KEK is revoked only by mrhsm rekey common -retire: run that
 once every node has the new token directory."""
 
 NEW_SO_PIN = "New SO PIN is set successfully"
+NEW_USER_PIN = "New user PIN is set successfully"
 
 
 def slots(entries: Sequence[TokenEntry]) -> str:

@@ -17,7 +17,7 @@ SO_PIN = (
 )
 USER_PIN = (
     Option("-userpin", "pin", "Set this user PIN instead of a random one"),
-    Option("-userpinfile", "file", "Read the user PIN from the first line of a file"),
+    Option("-userpinfile", "file", "Read the user PIN from the first line of a file, - for standard input"),
     Option("-nopinfile", "", "Do not keep the user PIN given in the token directory"),
 )
 INSTEAD = "-sopin or -sopinfile"
@@ -39,21 +39,32 @@ def new_so_pin(given: Given) -> Secret:
 
 def changed_so_pin(given: Given) -> tuple[Secret, Secret]:
     """Return the old and the new SO PIN."""
-    old, new = given.get("-oldsopin"), given.get("-newsopin")
-    before = Secret(_bytes(old)) if old is not None else terminal.ask("Current SO PIN: ", "-oldsopin")
+    old, new = _given(given, "-oldsopin"), _given(given, "-newsopin")
+    before = terminal.ask("Current SO PIN: ", "-oldsopin or -oldsopinfile") if old is None else old
     if new is not None:
-        return before, Secret(_bytes(new))
-    return before, _twice("new SO", "Enter new SO PIN (4-255 characters): ", "Please reenter new SO PIN: ", "-newsopin")
+        return before, new
+    prompts = ("Enter new SO PIN (4-255 characters): ", "Please reenter new SO PIN: ")
+    return before, _twice("new SO", *prompts, "-newsopin or -newsopinfile")
 
 
 def new_user_pin(given: Given) -> UserPin:
-    """Return the user PIN of a new token, random unless one is given."""
+    """Return the user PIN to set, random unless one is given."""
+    refuse_lost_pin(given)
     pin = _given(given, "-userpin")
-    if pin is not None:
-        return UserPin(pin, keep="-nopinfile" not in given)
-    if "-nopinfile" in given:
+    return UserPin.random() if pin is None else UserPin(pin, keep="-nopinfile" not in given)
+
+
+def refuse_lost_pin(given: Given) -> None:
+    """Raise UsageError where a random user PIN would be kept nowhere."""
+    if "-nopinfile" in given and "-userpin" not in given and "-userpinfile" not in given:
         raise UsageError("-nopinfile needs -userpin or -userpinfile: a random PIN that is kept nowhere opens nothing")
-    return UserPin.random()
+
+
+def refuse_two_inputs(given: Given) -> None:
+    """Raise UsageError where two PINs are to come from standard input."""
+    both = [name for name, value in given.values.items() if value == "-" and name.endswith("file")]
+    if len(both) > 1:
+        raise UsageError(f"{' and '.join(both)}: standard input gives one PIN")
 
 
 def given_user_pin(given: Given) -> Secret | None:

@@ -133,6 +133,12 @@ def change_so_pin(so: SoToken, new: Secret) -> None:
     so.change_so_pin(new)
 
 
+def change_user_pin(so: SoToken, user: UserPin) -> None:
+    """Set another user PIN; whoever logs in with the PIN file goes on where it is kept. Raises WrongPin."""
+    check_new_pin(user.pin, "new user")
+    so.set_user_pin(user)
+
+
 def _activated(cluster: ClusterRecord | None) -> ClusterRecord:
     absent = [key.title for key in KEYS if key in (CORE, COMMON, CLDB) and not getattr(cluster, key.field, None)]
     if cluster is None or absent or any(step.command == ENABLE for step in cluster.journal):

@@ -17,6 +17,7 @@ from mrhsm_p11.secret import Secret
 from mrhsm_p11.store import sealed
 from mrhsm_p11.store.base import ObjectGone
 from mrhsm_p11.store.sealed import SealKey, StoredObject
+from mrhsm_p11.tokendir import entries
 from mrhsm_p11.tokendir.files import DirectoryError, FileMissing, TokenDirectory
 
 OBJECT_SUFFIX, PAIR_SUFFIX, PAIR_JOINT = ".object", ".pair", "+"
@@ -38,6 +39,7 @@ class ObjectFolder:
         self._key = SealKey(Secret(token_key.view()), serial)
         self._known: dict[str, tuple[tuple[int, ...], StoredObject]] = {}  # uid -> stamp of the file, what it says
         self._changing = threading.Lock()
+        self._key_checked: tuple[int, ...] = ()  # stamp of the mrhsm.conf whose token has this key
 
     def all(self) -> Iterator[tuple[str, StoredObject]]:
         """Return every object there is at one moment."""
@@ -113,8 +115,16 @@ class ObjectFolder:
         """Be the only writer, after what a killed one left has been put in order."""
         self._directory.make_folder(self._folder)
         with self._directory.lock(folder=self._folder):
+            self._require_present_key()
             self._settle()
             yield
+
+    def _require_present_key(self) -> None:
+        """Refuse to write what nobody could read: the lock is held, so the token keeps its key until we are done."""
+        stamp = self._directory.stamp(entries.CONFIGURATION)
+        if stamp and stamp != self._key_checked:
+            entries.require_key(self._directory, self._folder, self._key.token_key)
+            self._key_checked = stamp
 
     def _settle(self) -> None:
         """Replace pair files by the objects in them; the lock is held."""

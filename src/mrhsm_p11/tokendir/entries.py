@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from mrhsm_p11.errors import UserNotLoggedIn
+from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir import codec
 from mrhsm_p11.tokendir.files import DirectoryError, DirectoryMissing, FileMissing, TokenDirectory
 from mrhsm_p11.tokendir.sealing import FORMAT, PinRecord
@@ -111,6 +113,22 @@ def put(directory: TokenDirectory, token: TokenEntry) -> None:
             save(directory, tuple(token if one.serial == token.serial else one for one in tokens))
         else:
             save(directory, (*tokens, token))
+
+
+def require_key(directory: TokenDirectory, serial: str, token_key: Secret) -> None:
+    """Raise UserNotLoggedIn unless this is the token's present key: C_InitToken elsewhere gives it another."""
+    from mrhsm_p11.tokendir import sealing
+
+    for token in load(directory):
+        if token.serial == serial:
+            try:
+                sealing.open_sealed(
+                    token_key, "settings", serial, token.sealed_settings, str(token.generation).encode()
+                )
+            except sealing.SealBroken:
+                break
+            return
+    raise UserNotLoggedIn(f"token {serial} was initialised again since this process logged in")
 
 
 def damaged(directory: TokenDirectory, what: str) -> ConfigurationDamaged:

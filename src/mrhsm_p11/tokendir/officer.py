@@ -15,6 +15,8 @@ from mrhsm_p11.tokendir.settings import ClusterRecord, Settings
 
 BLOB_FILES = {"cldb": "cldb.key.enc", "dare": "dare.master.key.enc"}  # ClusterRecord field -> file beside user.pin
 
+OBJECT_FILES = (".object", ".pair", ".objects", ".kmip", "learned.json")  # endings of what is of objects
+
 
 class SettingsChanged(DirectoryError):
     """Another command saved the token since it was opened."""
@@ -77,7 +79,9 @@ class SoToken:
         entries.check_label(label)
         if self.settings.cluster is not None:
             raise SettingsLocked(f"token {self.entry.serial} holds cluster keys and cannot be initialised again")
-        with self.directory.lock():
+        # The folder's lock too: who writes objects meanwhile waits, and then finds that the token key is another.
+        self.directory.make_folder(self.entry.serial)
+        with self.directory.lock(), self.directory.lock(folder=self.entry.serial):
             entry = self._present()
             self.clear_objects()
             token_key = sealing.new_token_key()
@@ -87,9 +91,9 @@ class SoToken:
             pinfile.settle(self.directory, entry.serial, None, 0)
 
     def clear_objects(self) -> None:
-        """Remove the sealed objects that are kept beside the token."""
+        """Remove the sealed objects that are kept beside the token, and what was noted of those on servers."""
         for name in self.directory.names(self.entry.serial):
-            if name.endswith((".object", ".pair", ".objects")):
+            if name.endswith(OBJECT_FILES):
                 self.directory.remove(f"{self.entry.serial}/{name}")
 
     def write_blobs(self) -> None:

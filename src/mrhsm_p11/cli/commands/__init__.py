@@ -14,6 +14,7 @@ COMMANDS: tuple[Command, ...] = (
     settings.REMOVE,
     keys.REKEY,
     officer.SOPIN,
+    officer.USERPIN,
     library.PATH,
     doctor.DOCTOR,
     install.INSTALL,

@@ -40,6 +40,7 @@ REMOVABLE = {
 
 
 def init(given: Given, config: Config) -> None:
+    pins.refuse_two_inputs(given)
     label = given.values["-label"]
     setup.check_label(entries.load(TokenDirectory(config.tokens_dir)), label)
     connection = changed(Connection(), change(given), now())

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mrhsm_p11 import log
 from mrhsm_p11.errors import DeviceError, MrhsmError, ObjectHandleInvalid
 from mrhsm_p11.kmip.client import Client
 from mrhsm_p11.kmip.errors import KMIPError
@@ -94,6 +95,7 @@ class Servers:
         with self._making:
             if self._pool is None:
                 self._pool = make_pool(self._connection, self._config)
+                _warn_of_dates(self._connection, f"{self._config.tokens_dir}/mrhsm.conf")
             return Client(self._pool)
 
     @property
@@ -109,6 +111,26 @@ class Servers:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
+
+
+def _warn_of_dates(connection: Connection, file: str) -> None:
+    """Log which of the configured certificates is not valid now, and when it was: servers only say that it is not."""
+    from datetime import UTC, datetime
+
+    from cryptography import x509
+
+    now = datetime.now(UTC)
+    for what, text in (("client", connection.client_certificate), ("CA", connection.ca_certificate)):
+        with contextlib.suppress(ValueError):  # the handshake says what is wrong with it
+            for certificate in x509.load_pem_x509_certificates(text):
+                since, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+                if not since <= now <= until:
+                    when = (
+                        f"expired on {until:%Y-%m-%d %H:%M:%S}" if now > until else f"begins {since:%Y-%m-%d %H:%M:%S}"
+                    )
+                    log.warning(
+                        f"{file}: the {what} certificate {when} UTC, this host's clock says {now:%Y-%m-%d %H:%M:%S}"
+                    )
 
 
 @contextlib.contextmanager
