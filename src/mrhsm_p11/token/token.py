@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from mrhsm_p11.config import Config
 from mrhsm_p11.constants import CKA, CKU
@@ -22,6 +23,10 @@ from mrhsm_p11.tokendir.entries import TokenEntry
 from mrhsm_p11.tokendir.files import TokenDirectory
 from mrhsm_p11.tokendir.tokens import OpenToken, SoToken
 
+if TYPE_CHECKING:
+    from mrhsm_p11.crypto.base import Digest
+    from mrhsm_p11.token.operations import Operation
+
 Opened = OpenToken | SoToken
 
 
@@ -38,6 +43,7 @@ class Token:
         self.objects = ObjectTable(handles)
         self.session_store: Store = MemoryStore()
         self._stores: tuple[Store, ...] = ()  # of token objects, as the present role sees them
+        self.states: dict[bytes, tuple[int, Operation[Digest]]] = {}  # see token.states
         self.changing = threading.Lock()
 
     @property
@@ -90,6 +96,7 @@ class Token:
         """Give up the role: what was opened is forgotten, key bytes are wiped. Handles of token objects stay."""
         with self.changing:
             left, self._stores = self._stores, ()
+            self.states.clear()
             self.role, opened, self.opened = None, self.opened, None
         for store in left:
             store.forget()
