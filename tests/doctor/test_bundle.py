@@ -14,7 +14,7 @@ from fix_cluster import CLDB_BYTES, DARE_BYTES, SO_PIN, Home
 
 from mrhsm_p11 import store
 from mrhsm_p11.cli.main import main
-from mrhsm_p11.cluster import enabling
+from mrhsm_p11.cluster import beginning
 from mrhsm_p11.doctor import bundle
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir.pinfile import read_pin_file
@@ -46,7 +46,7 @@ def test_no_secret_is_in_it(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(enabling, "SETTLE_S", 0.0)
+    monkeypatch.setattr(beginning, "SETTLE_S", 0.0)
     monkeypatch.setenv("PATH", "/nowhere")  # no JVM: it is not what this is about
     (home.conf / "mapr-clusters.conf").write_text(f"bundle-{tmp_path.name} n1:7222\n")
     (home.conf / "maprhsm.conf").write_text('[log]\nlevel = "debug"\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -22,7 +23,7 @@ from fix_faults import Fault, FaultProxy
 
 from mrhsm_p11.cli import doctor as command
 from mrhsm_p11.cli.main import main
-from mrhsm_p11.cluster import enabling
+from mrhsm_p11.cluster import beginning
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.doctor import checks
 from mrhsm_p11.store.kmip import inspecting
@@ -84,7 +85,7 @@ def scene(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Scene:
-    monkeypatch.setattr(enabling, "SETTLE_S", 0.0)
+    monkeypatch.setattr(beginning, "SETTLE_S", 0.0)
     (home.conf / "mapr-clusters.conf").write_text(f"cluster-{os.urandom(6).hex()} n1:7222\n")
     (home.conf / "maprhsm.conf").write_text("[network]\ndeadline_seconds = 3\nconnect_seconds = 0.5\n")
     home.token("kmip", connection=appliance.connection())
@@ -295,6 +296,22 @@ def test_refused_black_hole_and_names(scene: Scene, fault_proxy: Callable[..., F
     assert "did not finish the TLS handshake in time" in hole
     assert "refused the connection" in refused
     assert "cannot be resolved" in unknown
+
+
+@pytest.fixture
+def full_backlog() -> Iterator[int]:
+    """A port whose queue is full: the kernel drops what knocks there, as a firewall does."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as waiting:
+        for _ in range(8):
+            knocking = waiting.enter_context(socket.socket())
+            knocking.setblocking(False)
+            knocking.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def test_dropped_packets(scene: Scene, full_backlog: int) -> None:
+    scene.reconnect(port=full_backlog)
+    assert "did not answer the connection in time" in only_fault(scene, "tcp", "what drops the packets")
 
 
 @pytest.fixture
