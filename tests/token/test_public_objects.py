@@ -126,9 +126,23 @@ def test_a_handle_stands_for_the_object_before_and_after_the_login(token: TokenO
     assert find(session, {CKA.LABEL: "renamed"}) == [key]
 
 
+def test_a_process_that_may_log_in_by_itself_changes_public_objects(token: TokenOnDisk) -> None:
+    make_pair(user(token))
+    restart()
+    session = public(token)
+    (key,) = find(session, {CKA.LABEL: LABEL})
+    objects.set_attribute_value(session, key, template({CKA.LABEL: "renamed"}))
+    assert find(session, {CKA.LABEL: "renamed"}) == [key]
+    objects.destroy_object(session, key)
+    assert find(session, {}) == []
+    sessions.login(session, CKU.USER, Secret(token.user_pin.view()))
+    assert [get(session, one, CKA.CLASS) for one in find(session, {})] == [CKO.PRIVATE_KEY]
+
+
 def test_nothing_is_changed_without_a_login(token: TokenOnDisk) -> None:
     make_pair(user(token))
     restart()
+    (token.folder / "user.pin").unlink()
     session = public(token)
     (key,) = find(session, {CKA.LABEL: LABEL})
     for act in (

@@ -8,8 +8,9 @@ data objects and secret keys stay sealed even where CKA_PRIVATE is false.
 from __future__ import annotations
 
 import binascii
+import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
 from typing import NoReturn
 
@@ -72,10 +73,15 @@ class PublicFile:
 
 
 class PublicObjects(Store):
-    """The copies as a session without login sees them."""
+    """The copies as a session without login sees them.
 
-    def __init__(self, file: PublicFile) -> None:
+    The standard lets a read/write session change public objects: `owner` opens the store that can, None if this process
+    may not log in by itself.
+    """
+
+    def __init__(self, file: PublicFile, owner: Callable[[], Store | None]) -> None:
         self._file = file
+        self._owner = owner
 
     def insert(self, attributes: Attributes, material: Secret) -> NoReturn:
         raise UserNotLoggedIn("token objects are sealed: log in first")
@@ -92,11 +98,24 @@ class PublicObjects(Store):
     def material(self, uid: str) -> Secret:
         return Secret(self._get(uid)[1])
 
-    def update(self, uid: str, changes: Attributes) -> NoReturn:
-        raise UserNotLoggedIn("token objects are sealed: log in first")
+    def update(self, uid: str, changes: Attributes) -> Record:
+        with self._opened() as owner:
+            return owner.update(uid, changes)
 
-    def delete(self, uid: str) -> NoReturn:
-        raise UserNotLoggedIn("token objects are sealed: log in first")
+    def delete(self, uid: str) -> None:
+        with self._opened() as owner:
+            owner.delete(uid)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Store]:
+        owner = self._owner()
+        if owner is None:
+            raise UserNotLoggedIn("token objects are sealed: log in first")
+        try:
+            yield owner
+        finally:
+            owner.forget()  # writes the copies
+            owner.close()
 
     def _get(self, uid: str) -> tuple[Record, bytes]:
         try:

@@ -35,11 +35,19 @@ def open_public(directory: TokenDirectory, entry: TokenEntry, config: Config) ->
     says so and the PIN file lets us."""
     from mrhsm_p11.token.public_objects import PublicFile, PublicObjects
 
-    kept = tokens.read_pin_file(directory, entry) if config.public_objects == "live" else None
-    if kept is not None:
-        opened = tokens.login_user(directory, entry, kept, settings_key=config.settings_key, from_file=True)
-        return open_all(opened, config)
-    return PublicObjects(PublicFile(directory, entry.serial)), Capabilities(config)
+    def owner() -> Store | None:
+        return next(iter(_open_unattended(directory, entry, config)), None)
+
+    live = _open_unattended(directory, entry, config) if config.public_objects == "live" else ()
+    return live or (PublicObjects(PublicFile(directory, entry.serial), owner), Capabilities(config))
+
+
+def _open_unattended(directory: TokenDirectory, entry: TokenEntry, config: Config) -> tuple[Store, ...]:
+    """Open the token with its PIN file; nothing where this process cannot read it."""
+    kept = tokens.read_pin_file(directory, entry)
+    if kept is None:
+        return ()
+    return open_all(tokens.login_user(directory, entry, kept, settings_key=config.settings_key, from_file=True), config)
 
 
 def destroy_own(opened: OpenToken | SoToken, config: Config) -> None:
