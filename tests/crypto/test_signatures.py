@@ -36,6 +36,10 @@ ALGORITHMS = {
     "sha256": (hashes.SHA256(), CKM.SHA256, CKG.MGF1_SHA256),
     "sha384": (hashes.SHA384(), CKM.SHA384, CKG.MGF1_SHA384),
     "sha512": (hashes.SHA512(), CKM.SHA512, CKG.MGF1_SHA512),
+    "sha3_224": (hashes.SHA3_224(), CKM.SHA3_224, CKG.MGF1_SHA3_224),
+    "sha3_256": (hashes.SHA3_256(), CKM.SHA3_256, CKG.MGF1_SHA3_256),
+    "sha3_384": (hashes.SHA3_384(), CKM.SHA3_384, CKG.MGF1_SHA3_384),
+    "sha3_512": (hashes.SHA3_512(), CKM.SHA3_512, CKG.MGF1_SHA3_512),
 }
 WEIERSTRASS = [curve for curve in CURVES if curve.key_type == CKK.EC]
 SIGNED = [row for row in ROWS.values() if row.flags & CKF.SIGN and row.family in ("rsa", "ec")]

@@ -105,7 +105,7 @@ def test_rsa_signatures(environment: dict[str, str]) -> None:
     key = public.public_bytes(Encoding.DER, PublicFormat.PKCS1).hex()
     requests: list[Request] = []
     for row in ROWS.values():
-        if row.family != "rsa" or not row.flags & CKF.SIGN:
+        if row.family != "rsa" or not row.flags & CKF.SIGN or (row.hash or "").startswith("sha3_"):
             continue
         name = row.hash or "sha256"
         pss = PSSParams(HASH_TYPES[name], MASKS[name], 20) if row.mode == "pss" else None

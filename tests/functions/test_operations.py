@@ -26,7 +26,7 @@ from mrhsm_p11.parameters.symmetric import GCMParams
 from mrhsm_p11.token import provider
 from mrhsm_p11.token.operations import DUALS, FAMILIES, Step
 
-FAMILY_NAMES = sorted(FAMILIES)
+FAMILY_NAMES = sorted(name for name, family in FAMILIES.items() if len(family.steps) == len(Step))  # not recovery
 IV = bytes(16)
 ROOM = 4096
 MESSAGE = b"attack at dawn, sixteen by sixteen, and a tail"
@@ -94,7 +94,7 @@ def bench(user_session: int) -> Bench:
 
 
 def test_every_function_of_the_standard_is_made_from_the_table() -> None:
-    expected = {family + step.value for family in FAMILIES for step in Step}
+    expected = {name + step.value for name, family in FAMILIES.items() for step in family.steps}
     expected |= {f"{family}_init" for family in FAMILIES} | set(DUALS)
     made = set(crypto.__all__ + verify_signature.__all__) - {"digest_key", "generate_random", "seed_random"}
     assert made == expected
@@ -339,7 +339,7 @@ def test_a_failed_init_begins_nothing(bench: Bench, family: str) -> None:
         assert not bench.active(family)
 
 
-@pytest.mark.parametrize("function", crypto.CONTINUES)
+@pytest.mark.parametrize("function", [name for name in crypto.CONTINUES if not name.endswith("recover")])
 def test_refused_arguments_end_the_operation(bench: Bench, function: str) -> None:
     for family in FAMILY_NAMES:
         bench.init(family)

@@ -144,8 +144,8 @@ def default_uses(kind: tuple[int, int | None]) -> set[str]:
 def test_usage_defaults_follow_the_mechanisms() -> None:
     assert default_uses((CKO.SECRET_KEY, CKK.AES)) == {"ENCRYPT", "DECRYPT"}
     assert default_uses((CKO.SECRET_KEY, CKK.GENERIC_SECRET)) == {"SIGN", "VERIFY"}
-    assert default_uses((CKO.PRIVATE_KEY, CKK.RSA)) == {"DECRYPT", "SIGN"}
-    assert default_uses((CKO.PUBLIC_KEY, CKK.RSA)) == {"ENCRYPT", "VERIFY"}
+    assert default_uses((CKO.PRIVATE_KEY, CKK.RSA)) == {"DECRYPT", "SIGN", "SIGN_RECOVER"}
+    assert default_uses((CKO.PUBLIC_KEY, CKK.RSA)) == {"ENCRYPT", "VERIFY", "VERIFY_RECOVER"}
     assert default_uses((CKO.PRIVATE_KEY, CKK.EC)) == {"SIGN"}
 
 

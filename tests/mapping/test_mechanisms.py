@@ -19,6 +19,8 @@ USES = {
     CKF.UNWRAP: set(families.CIPHERS),
     CKF.SIGN: set(families.SIGNATURES),
     CKF.VERIFY: set(families.SIGNATURES),
+    CKF.SIGN_RECOVER: set(families.RECOVERS),
+    CKF.VERIFY_RECOVER: set(families.RECOVERS),
     CKF.DIGEST: {"digest"},
     CKF.GENERATE: {"random"},
     CKF.GENERATE_KEY_PAIR: set(families.PAIRS),
@@ -47,6 +49,8 @@ BLAKE2B_160 BLAKE2B_160_HMAC BLAKE2B_160_HMAC_GENERAL BLAKE2B_160_KEY_GEN
 BLAKE2B_256 BLAKE2B_256_HMAC BLAKE2B_256_HMAC_GENERAL BLAKE2B_256_KEY_GEN
 BLAKE2B_384 BLAKE2B_384_HMAC BLAKE2B_384_HMAC_GENERAL BLAKE2B_384_KEY_GEN
 BLAKE2B_512 BLAKE2B_512_HMAC BLAKE2B_512_HMAC_GENERAL BLAKE2B_512_KEY_GEN
+SHA3_224_RSA_PKCS SHA3_256_RSA_PKCS SHA3_384_RSA_PKCS SHA3_512_RSA_PKCS SHA3_224_RSA_PKCS_PSS SHA3_256_RSA_PKCS_PSS
+SHA3_384_RSA_PKCS_PSS SHA3_512_RSA_PKCS_PSS RSA_X_509 RSA_AES_KEY_WRAP
 RSA_PKCS_KEY_PAIR_GEN RSA_PKCS RSA_PKCS_OAEP RSA_PKCS_PSS SHA1_RSA_PKCS SHA224_RSA_PKCS
 SHA256_RSA_PKCS SHA384_RSA_PKCS SHA512_RSA_PKCS SHA1_RSA_PKCS_PSS SHA224_RSA_PKCS_PSS SHA256_RSA_PKCS_PSS
 SHA384_RSA_PKCS_PSS SHA512_RSA_PKCS_PSS EC_KEY_PAIR_GEN ECDSA ECDSA_SHA1 ECDSA_SHA224 ECDSA_SHA256 ECDSA_SHA384
@@ -75,7 +79,8 @@ def test_each_use_has_a_family_that_does_it(row: MechanismRow) -> None:
 
 @rows
 def test_uses_come_in_pairs(row: MechanismRow) -> None:
-    for there, back in ((CKF.ENCRYPT, CKF.DECRYPT), (CKF.WRAP, CKF.UNWRAP), (CKF.SIGN, CKF.VERIFY)):
+    pairs = ((CKF.ENCRYPT, CKF.DECRYPT), (CKF.WRAP, CKF.UNWRAP), (CKF.SIGN, CKF.VERIFY))
+    for there, back in (*pairs, (CKF.SIGN_RECOVER, CKF.VERIFY_RECOVER)):
         assert bool(row.flags & there) == bool(row.flags & back)
 
 
@@ -105,7 +110,7 @@ def test_a_parameter_names_the_hashes_of_the_sha_family() -> None:
 
 @rows
 def test_single_part_only_where_the_message_is_not_hashed(row: MechanismRow) -> None:
-    assert row.multipart == (row.family not in ("rsa", "ec") or row.hash is not None)
+    assert row.multipart == (row.family not in ("rsa", "rsa-raw", "ec") or row.hash is not None)
 
 
 def test_every_parameter_class_is_some_mechanisms() -> None:

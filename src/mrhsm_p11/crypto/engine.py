@@ -15,9 +15,11 @@ from mrhsm_p11.crypto.base import Cipher, Digest, Signer, Verifier
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.errors import (
     AttributeValueInvalid,
+    DataInvalid,
     DataLenRange,
     EncryptedDataInvalid,
     EncryptedDataLenRange,
+    KeyNotWrappable,
     KeySizeRange,
     KeyTypeInconsistent,
     MechanismInvalid,
@@ -63,10 +65,16 @@ def verifier(row: MechanismRow, parameter: AnyParameter, key_type: int, material
     return families.signature(row.family).verifier(row, parameter, material)
 
 
+def recoverer(row: MechanismRow, parameter: AnyParameter, key_type: int, material: Secret) -> Cipher:
+    """Start the verification of a signature whose output is what was signed."""
+    checks.key_type(row, key_type)
+    return families.recover(row.family).recoverer(row, parameter, material)
+
+
 def wrap(row: MechanismRow, parameter: AnyParameter, kek: Secret, plain: Secret) -> bytes:
     """Encrypt a key's material, filled up with zero bytes where the mechanism says so.
 
-    Raises KeySizeRange where the key has a length that the mechanism cannot take.
+    Raises KeySizeRange where the key has a length that the mechanism cannot take, KeyNotWrappable for such a value.
     """
     try:
         operation = cipher(row, parameter, kek, encrypt=True)
@@ -79,6 +87,8 @@ def wrap(row: MechanismRow, parameter: AnyParameter, kek: Secret, plain: Secret)
         return operation.finish(filled.view())
     except DataLenRange as error:
         raise KeySizeRange(str(error)) from None
+    except DataInvalid as error:
+        raise KeyNotWrappable(str(error)) from None
     finally:
         filled.wipe()
 

@@ -36,6 +36,13 @@ class SignatureFamily(Protocol):
         """Start a verification. Raises MechanismParamInvalid, KeySizeRange, KeyTypeInconsistent."""
 
 
+class RecoverFamily(Protocol):
+    """A module that has signed data back from signatures."""
+
+    def recoverer(self, row: MechanismRow, parameter: AnyParameter, material: Secret, /) -> Cipher:
+        """Start a verification whose output is the data. Raises as verifier, SignatureInvalid, SignatureLenRange."""
+
+
 Template = Mapping[int, Value]
 
 
@@ -84,8 +91,9 @@ class KeyForm(Protocol):
         """Return every attribute that a private key determines, CKA_PUBLIC_KEY_INFO included."""
 
 
-CIPHERS = {"block": "ciphers", "aead": "aead", "keywrap": "keywrap", "rsa": "rsa_cipher"}
-SIGNATURES = {"mac": "mac", "rsa": "rsa", "ec": "ec"}
+CIPHERS = {"block": "ciphers", "aead": "aead", "keywrap": "keywrap", "rsa": "rsa_cipher", "rsa-raw": "rsa_raw"}
+SIGNATURES = {"mac": "mac", "rsa": "rsa", "rsa-raw": "rsa_raw", "ec": "ec"}
+RECOVERS = {"rsa": "rsa", "rsa-raw": "rsa_raw"}
 PAIRS = {"rsa": "rsa_generate", "ec": "ec_generate"}
 KEY_FORMS = {  # a module, or an instance in one
     CKK.RSA: "rsa_keys",
@@ -117,6 +125,14 @@ def signature(family: str) -> SignatureFamily:
     if family not in SIGNATURES:
         raise MechanismInvalid("the mechanism does not sign")
     return cast(SignatureFamily, import_module(f"mrhsm_p11.crypto.{SIGNATURES[family]}"))
+
+
+@cache
+def recover(family: str) -> RecoverFamily:
+    """Return the module that has data back from signatures of this family. Raises MechanismInvalid where none does."""
+    if family not in RECOVERS:
+        raise MechanismInvalid("no data can be had back from such a signature")
+    return cast(RecoverFamily, import_module(f"mrhsm_p11.crypto.{RECOVERS[family]}"))
 
 
 @cache

@@ -98,9 +98,7 @@ def unwrapped(row: MechanismRow, cls: int, key_type: int, value_len: int | None,
     Only filling of the wrapping mechanism may be cut off. Raises WrappedKeyLenRange, WrappedKeyInvalid.
     """
     if cls == CKO.SECRET_KEY and value_len is not None:
-        if not 0 <= len(plain) - value_len < row.fills_to or not value_len:
-            raise WrappedKeyLenRange(f"{len(plain)} bytes were wrapped, not {value_len}")
-        plain = Secret(plain.view()[:value_len])
+        plain = _cut(row, plain, value_len)
     try:
         return normalise(cls, key_type, plain)
     except AttributeValueInvalid:
@@ -134,6 +132,17 @@ def derived_key(cls: int, key_type: int | None, secret: Secret) -> Secret:
 
         secret = with_odd_parity(secret)
     return normalise(cls, key_type, secret)
+
+
+def _cut(row: MechanismRow, plain: Secret, value_len: int) -> Secret:
+    filled = len(plain) - value_len
+    if row.fills_before:
+        if filled < 0 or not value_len or any(plain.view()[:filled]):
+            raise WrappedKeyLenRange(f"more or less than {value_len} bytes were wrapped")
+        return Secret(plain.view()[filled:])
+    if not 0 <= filled < row.fills_to or not value_len:
+        raise WrappedKeyLenRange(f"{len(plain)} bytes were wrapped, not {value_len}")
+    return Secret(plain.view()[:value_len])
 
 
 def derived(cls: int, key_type: int | None, material: Secret) -> dict[int, Value]:

@@ -9,11 +9,17 @@ from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehas
 
 from mrhsm_p11.constants import CKG
 from mrhsm_p11.crypto import checks, digests, keys
-from mrhsm_p11.crypto.base import Input, Signer, Verifier
+from mrhsm_p11.crypto.base import Cipher, Input, OneShotCipher, Signer, Verifier
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.crypto.hashes import algorithm
 from mrhsm_p11.crypto.message import Message
-from mrhsm_p11.errors import DataLenRange, MechanismParamInvalid, SignatureInvalid, SignatureLenRange
+from mrhsm_p11.errors import (
+    DataLenRange,
+    MechanismInvalid,
+    MechanismParamInvalid,
+    SignatureInvalid,
+    SignatureLenRange,
+)
 from mrhsm_p11.mapping.mechanisms import HASHES, MechanismRow
 from mrhsm_p11.parameters.rsa import PSSParams
 from mrhsm_p11.secret import Secret
@@ -25,6 +31,10 @@ _MASKS = {
     CKG.MGF1_SHA256: "sha256",
     CKG.MGF1_SHA384: "sha384",
     CKG.MGF1_SHA512: "sha512",
+    CKG.MGF1_SHA3_224: "sha3_224",
+    CKG.MGF1_SHA3_256: "sha3_256",
+    CKG.MGF1_SHA3_384: "sha3_384",
+    CKG.MGF1_SHA3_512: "sha3_512",
 }
 
 
@@ -56,6 +66,11 @@ class Scheme:
         if len(value) not in self.sizes:
             raise DataLenRange(f"{len(value)} bytes cannot be signed with this key and padding")
         return value
+
+    def require_size(self, signature: Input) -> None:
+        """Raise SignatureLenRange unless a signature is as long as the modulus."""
+        if len(signature) != self.size:
+            raise SignatureLenRange(f"a signature of this key has {self.size} bytes, not {len(signature)}")
 
 
 class RSASigner(Signer):
@@ -89,8 +104,7 @@ class RSAVerifier(Verifier):
 
     def finish(self, signature: Input) -> None:
         value = self._scheme.finish()
-        if len(signature) != self._scheme.size:
-            raise SignatureLenRange(f"a signature of this key has {self._scheme.size} bytes, not {len(signature)}")
+        self._scheme.require_size(signature)
         try:
             genuine = self._verified(bytes(signature), value)
         except InvalidSignature:
@@ -118,6 +132,23 @@ def verifier(row: MechanismRow, parameter: AnyParameter, material: Secret) -> Ve
     return RSAVerifier(Scheme(row, parameter, key.key_size), key)
 
 
+def recoverer(row: MechanismRow, parameter: AnyParameter, material: Secret) -> Cipher:
+    """Start a verification that returns what was signed. Raises as verifier."""
+    if row.mode != "pkcs1" or row.hash:
+        raise MechanismInvalid("no data can be had back from such a signature")
+    key = keys.rsa_public(row, material)
+    scheme = Scheme(row, parameter, key.key_size)
+
+    def recover(signature: Input) -> bytes:
+        scheme.require_size(signature)
+        try:
+            return key.recover_data_from_signature(bytes(signature), scheme.padding, None)
+        except InvalidSignature:
+            raise SignatureInvalid("the signature is not this key's") from None
+
+    return OneShotCipher(recover, lambda _: scheme.size - PKCS1_OVERHEAD)
+
+
 def hash_name(hash: int) -> str:
     """Return hashlib's name of a parameter's hash. Raises MechanismParamInvalid."""
     if hash not in HASHES:
@@ -125,11 +156,11 @@ def hash_name(hash: int) -> str:
     return HASHES[hash]
 
 
-def mask(mgf: int) -> MGF1:
-    """Return a parameter's mask generation function. Raises MechanismParamInvalid."""
+def mask_name(mgf: int) -> str:
+    """Return hashlib's name of the hash in a parameter's mask generation function. Raises MechanismParamInvalid."""
     if mgf not in _MASKS:
         raise MechanismParamInvalid(f"the mask generation function {mgf:#x} is none of those here")
-    return MGF1(algorithm(_MASKS[mgf]))
+    return _MASKS[mgf]
 
 
 def _pss(row: MechanismRow, parameter: AnyParameter, key_bits: int) -> tuple[str, PSS]:
@@ -140,4 +171,4 @@ def _pss(row: MechanismRow, parameter: AnyParameter, key_bits: int) -> tuple[str
     longest = (key_bits - 1 + 7) // 8 - digests.SIZES[name] - 2
     if not 0 <= pss.salt_len <= longest:
         raise MechanismParamInvalid(f"a salt of {pss.salt_len} bytes is longer than this key takes")
-    return name, PSS(mask(pss.mgf), pss.salt_len)
+    return name, PSS(MGF1(algorithm(mask_name(pss.mgf))), pss.salt_len)

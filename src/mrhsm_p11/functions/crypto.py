@@ -40,10 +40,14 @@ __all__ = [
     "sign_encrypt_update",
     "sign_final",
     "sign_init",
+    "sign_recover",
+    "sign_recover_init",
     "sign_update",
     "verify",
     "verify_final",
     "verify_init",
+    "verify_recover",
+    "verify_recover_init",
     "verify_update",
 ]
 
@@ -54,6 +58,8 @@ _BEGIN: dict[str, Begin] = {
     "decrypt": lambda row, asked, kind, secret: engine.cipher(row, asked.parameter, secret, encrypt=False),
     "sign": lambda row, asked, kind, secret: engine.signer(row, asked.parameter, kind, secret),
     "verify": lambda row, asked, kind, secret: engine.verifier(row, asked.parameter, kind, secret),
+    "sign_recover": lambda row, asked, kind, secret: engine.signer(row, asked.parameter, kind, secret),
+    "verify_recover": lambda row, asked, kind, secret: engine.recoverer(row, asked.parameter, kind, secret),
 }
 
 
@@ -157,8 +163,12 @@ sign_init = _keyed_init(usage.SIGN)
 sign = _input_output(operations.SIGN, Step.ONCE)
 sign_update = _input(operations.SIGN)
 sign_final = _output(operations.SIGN)
+sign_recover_init = _keyed_init(usage.SIGN_RECOVER)
+sign_recover = _input_output(operations.SIGN_RECOVER, Step.ONCE)
 verify_init = _keyed_init(usage.VERIFY)
 verify_update = _input(operations.VERIFY)
+verify_recover_init = _keyed_init(usage.VERIFY_RECOVER)
+verify_recover = _input_output(operations.VERIFY_RECOVER, Step.ONCE)
 digest_encrypt_update = _dual(operations.DIGEST_ENCRYPT)
 decrypt_digest_update = _dual(operations.DECRYPT_DIGEST)
 sign_encrypt_update = _dual(operations.SIGN_ENCRYPT)
@@ -166,7 +176,7 @@ decrypt_verify_update = _dual(operations.DECRYPT_VERIFY)
 
 
 CONTINUES: dict[str, tuple[str, ...]] = {  # function -> families of the operations that it goes on with
-    **{family + step.value: (family,) for family in operations.FAMILIES for step in Step},
+    **{name + step.value: (name,) for name, family in operations.FAMILIES.items() for step in family.steps},
     **{dual.name: (dual.cipher, dual.second) for dual in operations.DUALS.values()},
     "digest_key": ("digest",),
 }

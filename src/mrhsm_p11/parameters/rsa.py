@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mrhsm_p11.parameters import Parameter, member
+from mrhsm_p11.parameters import Parameter, member, nested
 
 
 class PSSParams(Parameter):
@@ -26,3 +26,12 @@ class OAEPParams(Parameter):
     mgf: int = member("mgf")
     source: int = member("source")
     label: bytes = member("pSourceData", "ulSourceDataLen")
+
+
+class RSAAESKeyWrapParams(Parameter):
+    """CKM_RSA_AES_KEY_WRAP: the size of the passing AES key, and how it is encrypted."""
+
+    struct: ClassVar[str] = "CK_RSA_AES_KEY_WRAP_PARAMS"
+
+    aes_bits: int = member("ulAESKeyBits")
+    oaep: OAEPParams | None = nested(OAEPParams, "pOAEPParams")

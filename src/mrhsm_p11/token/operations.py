@@ -172,7 +172,12 @@ DIGEST = _family("digest", _sink, _sink_update, _sink_final)
 SIGN = _family("sign", _sink, _sink_update, _sink_final)
 VERIFY = _family("verify", _verify, _verify_update, _verify_final)
 VERIFY_SIGNATURE = _family("verify_signature", _verify_signature, _verify_update, _verify_signature)
-FAMILIES = {family.name: family for family in (ENCRYPT, DECRYPT, DIGEST, SIGN, VERIFY, VERIFY_SIGNATURE)}
+SIGN_RECOVER = Family("sign_recover", {Step.ONCE: _sink})
+VERIFY_RECOVER = Family("verify_recover", {Step.ONCE: _decrypt})
+FAMILIES = {
+    family.name: family
+    for family in (ENCRYPT, DECRYPT, DIGEST, SIGN, VERIFY, VERIFY_SIGNATURE, SIGN_RECOVER, VERIFY_RECOVER)
+}
 
 DIGEST_ENCRYPT = Dual("digest_encrypt_update", "encrypt", "digest", sees_output=False)
 DECRYPT_DIGEST = Dual("decrypt_digest_update", "decrypt", "digest", sees_output=True)

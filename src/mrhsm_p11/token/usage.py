@@ -18,6 +18,7 @@ from mrhsm_p11.errors import (
     ObjectHandleInvalid,
     UnwrappingKeyHandleInvalid,
     UnwrappingKeyTypeInconsistent,
+    UserNotLoggedIn,
     WrappingKeyHandleInvalid,
     WrappingKeyTypeInconsistent,
 )
@@ -31,7 +32,10 @@ from mrhsm_p11.token.token import Token
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a key is wanted for. `receding`: still allowed when the key may protect nothing new."""
+    """What a key is wanted for. `receding`: still allowed when the key may protect nothing new.
+
+    `in_one_call`: no C_<X>Init comes before, after which a CKA_ALWAYS_AUTHENTICATE key could get its PIN.
+    """
 
     name: str
     flag: int
@@ -40,6 +44,7 @@ class Purpose:
     receding: bool
     handle_invalid: type[CryptokiError] = KeyHandleInvalid
     type_inconsistent: type[CryptokiError] = KeyTypeInconsistent
+    in_one_call: bool = False
 
 
 _WRAPPING = (WrappingKeyHandleInvalid, WrappingKeyTypeInconsistent)
@@ -52,12 +57,12 @@ DECRYPT = Purpose("decrypt", CKF.DECRYPT, CKA.DECRYPT, _INNER, True)
 SIGN = Purpose("sign", CKF.SIGN, CKA.SIGN, _INNER, False)
 VERIFY = Purpose("verify", CKF.VERIFY, CKA.VERIFY, _OUTER, True)
 WRAP = Purpose("wrap", CKF.WRAP, CKA.WRAP, _OUTER, False, *_WRAPPING)
-UNWRAP = Purpose("unwrap", CKF.UNWRAP, CKA.UNWRAP, _INNER, True, *_UNWRAPPING)
+UNWRAP = Purpose("unwrap", CKF.UNWRAP, CKA.UNWRAP, _INNER, True, *_UNWRAPPING, in_one_call=True)
 SIGN_RECOVER = Purpose("sign_recover", CKF.SIGN_RECOVER, CKA.SIGN_RECOVER, (CKO.PRIVATE_KEY,), False)
 VERIFY_RECOVER = Purpose("verify_recover", CKF.VERIFY_RECOVER, CKA.VERIFY_RECOVER, (CKO.PUBLIC_KEY,), True)
-DERIVE = Purpose("derive", CKF.DERIVE, CKA.DERIVE, _INNER, False)
+DERIVE = Purpose("derive", CKF.DERIVE, CKA.DERIVE, _INNER, False, in_one_call=True)
 ENCAPSULATE = Purpose("encapsulate", CKF.ENCAPSULATE, CKA.ENCAPSULATE, (CKO.PUBLIC_KEY,), False)
-DECAPSULATE = Purpose("decapsulate", CKF.DECAPSULATE, CKA.DECAPSULATE, (CKO.PRIVATE_KEY,), True)
+DECAPSULATE = Purpose("decapsulate", CKF.DECAPSULATE, CKA.DECAPSULATE, (CKO.PRIVATE_KEY,), True, in_one_call=True)
 PURPOSES = {
     purpose.name: purpose
     for purpose in (
@@ -68,15 +73,24 @@ PURPOSES = {
 
 def offered(config: Config) -> Iterator[MechanismRow]:
     """Yield the mechanisms that this library offers, in the order of the table."""
-    return (row for row in mechanisms.ROWS.values() if config.legacy or not row.legacy)
+    return (row for row in mechanisms.ROWS.values() if _is_offered(config, row))
 
 
 def mechanism_row(config: Config, type: int, flag: int = 0) -> MechanismRow:
     """Return a mechanism's row. Raises MechanismInvalid if it is not offered, or not for this use."""
     row = mechanisms.ROWS.get(type)
-    if row is None or (row.flags & flag) != flag or (row.legacy and not config.legacy):
+    if row is None or (row.flags & flag) != flag or not _is_offered(config, row):
         raise MechanismInvalid(f"CKM_{CKM.name(type)} does not do this here")
     return row
+
+
+def _is_offered(config: Config, row: MechanismRow) -> bool:
+    if row.libcrypto:
+        from mrhsm_p11.crypto import libcrypto
+
+        if libcrypto.bound() is None:
+            return False
+    return config.legacy or not row.legacy
 
 
 def permit(token: Token, purpose: Purpose, type: int, handle: int) -> tuple[MechanismRow, Object]:
@@ -106,6 +120,8 @@ def _require_use(token: Token, purpose: Purpose, type: int, key: Object) -> None
         raise KeyFunctionNotPermitted(f"the key has not CKA_{CKA.name(purpose.attribute)}")
     if not _is_allowed(key, type):
         raise MechanismInvalid(f"CKA_ALLOWED_MECHANISMS of the key leaves out CKM_{CKM.name(type)}")
+    if purpose.in_one_call and key.is_true(CKA.ALWAYS_AUTHENTICATE):
+        raise UserNotLoggedIn("the key wants a PIN for each use, and this function has no place for one")
     _require_state(token.config, purpose, key)
     _require_dates(purpose, key)
 

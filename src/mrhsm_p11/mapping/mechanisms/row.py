@@ -17,6 +17,7 @@ Family = Literal[
     "mac",
     "cmac",
     "rsa",
+    "rsa-raw",
     "ec",
     "edwards",
     "montgomery",
@@ -58,8 +59,10 @@ class MechanismRow:
     multipart: bool = True
     wraps_private: bool = False  # C_WrapKey takes private keys (PKCS #8) too
     fills_to: int = 1  # C_WrapKey fills the key up with zero bytes to a multiple of this
+    fills_before: bool = False  # what C_UnwrapKey gets has zero bytes before the key
     key_step: int = 1  # sizes between min_key and max_key, in the same unit
     legacy: bool = False  # off with `legacy = false`
+    libcrypto: bool = False  # computed by the system's, offered where there is one
     optional_parameter: bool = False  # NULL stands for the structure's defaults
     message_parameter: ParameterClass = None  # of the message functions of 3.0
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mrhsm_p11.constants import CKF, CKK, CKM
-from mrhsm_p11.mapping.mechanisms.row import CRYPT, SIGNS, WRAPS, MechanismRow, ParameterClass
-from mrhsm_p11.parameters.rsa import OAEPParams, PSSParams
+from mrhsm_p11.mapping.mechanisms.row import CRYPT, RECOVERS, SIGNS, WRAPS, MechanismRow, ParameterClass
+from mrhsm_p11.parameters.rsa import OAEPParams, PSSParams, RSAAESKeyWrapParams
 
 # hashlib's name, PKCS #1 v1.5, PSS
 _SIGNATURES = (
@@ -13,6 +15,10 @@ _SIGNATURES = (
     ("sha256", CKM.SHA256_RSA_PKCS, CKM.SHA256_RSA_PKCS_PSS),
     ("sha384", CKM.SHA384_RSA_PKCS, CKM.SHA384_RSA_PKCS_PSS),
     ("sha512", CKM.SHA512_RSA_PKCS, CKM.SHA512_RSA_PKCS_PSS),
+    ("sha3_224", CKM.SHA3_224_RSA_PKCS, CKM.SHA3_224_RSA_PKCS_PSS),
+    ("sha3_256", CKM.SHA3_256_RSA_PKCS, CKM.SHA3_256_RSA_PKCS_PSS),
+    ("sha3_384", CKM.SHA3_384_RSA_PKCS, CKM.SHA3_384_RSA_PKCS_PSS),
+    ("sha3_512", CKM.SHA3_512_RSA_PKCS, CKM.SHA3_512_RSA_PKCS_PSS),
 )
 
 
@@ -36,8 +42,21 @@ def _rsa(type: int, mode: str, flags: int, parameter: ParameterClass = None, has
 
 ROWS = (
     _rsa(CKM.RSA_PKCS_KEY_PAIR_GEN, "generate", CKF.GENERATE_KEY_PAIR),
-    _rsa(CKM.RSA_PKCS, "pkcs1", CRYPT | WRAPS | SIGNS),
+    _rsa(CKM.RSA_PKCS, "pkcs1", CRYPT | WRAPS | SIGNS | RECOVERS),
+    MechanismRow(
+        CKM.RSA_X_509,
+        "rsa-raw",
+        "",
+        CRYPT | WRAPS | SIGNS | RECOVERS,
+        (CKK.RSA,),
+        1024,
+        8192,
+        multipart=False,
+        fills_before=True,
+        libcrypto=True,
+    ),
     _rsa(CKM.RSA_PKCS_OAEP, "oaep", CRYPT | WRAPS, OAEPParams),
+    replace(_rsa(CKM.RSA_AES_KEY_WRAP, "oaep-kwp", WRAPS, RSAAESKeyWrapParams), wraps_private=True),
     _rsa(CKM.RSA_PKCS_PSS, "pss", SIGNS, PSSParams),
     *(_rsa(pkcs1, "pkcs1", SIGNS, None, name) for name, pkcs1, _ in _SIGNATURES),
     *(_rsa(pss, "pss", SIGNS, PSSParams, name) for name, _, pss in _SIGNATURES),
