@@ -20,6 +20,9 @@ USER_PIN = (
     Option("-userpinfile", "file", "Read the user PIN from the first line of a file, - for standard input"),
     Option("-nopinfile", "", "Do not keep the user PIN given in the token directory"),
 )
+PASS_PHRASE = (
+    Option("-passphrasefile", "file", "Read the pass phrase from the first line of a file, - for standard input"),
+)
 INSTEAD = "-sopin or -sopinfile"
 
 
@@ -75,6 +78,22 @@ def given_user_pin(given: Given) -> Secret | None:
 def user_pin() -> Secret:
     """Ask for the user PIN of an existing token."""
     return terminal.ask("Enter user PIN: ", "a user who can read user.pin in the token directory")
+
+
+def pass_phrase(given: Given) -> Secret:
+    """Return the pass phrase of an archive that exists."""
+    file = given.get("-passphrasefile")
+    if file is not None:
+        return Secret(_first_line(file, "-passphrasefile"))
+    return terminal.ask("Enter pass phrase: ", "-passphrasefile")
+
+
+def new_pass_phrase(given: Given) -> Secret:
+    """Return the pass phrase of a new archive, typed twice where it is typed."""
+    phrase = pass_phrase(given)
+    if "-passphrasefile" not in given and terminal.ask("Please reenter pass phrase: ", "-passphrasefile") != phrase:
+        raise WrongPin("the two entries of the pass phrase differ: nothing was written")
+    return phrase
 
 
 def _twice(role: str, first: str, second: str, instead: str) -> Secret:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mrhsm_p11.cli import doctor, info, install
-from mrhsm_p11.cli.commands import keys, library, officer, settings
+from mrhsm_p11.cli.commands import archive, keys, library, officer, settings
 from mrhsm_p11.cli.options import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -15,6 +15,8 @@ COMMANDS: tuple[Command, ...] = (
     keys.REKEY,
     officer.SOPIN,
     officer.USERPIN,
+    archive.EXPORT,
+    archive.IMPORT,
     library.PATH,
     doctor.DOCTOR,
     install.INSTALL,
