@@ -22,7 +22,7 @@ USES = {
     CKF.SIGN_RECOVER: set(families.RECOVERS),
     CKF.VERIFY_RECOVER: set(families.RECOVERS),
     CKF.DIGEST: {"digest"},
-    CKF.GENERATE: {"random"},
+    CKF.GENERATE: {"random", *families.MAKERS},
     CKF.GENERATE_KEY_PAIR: set(families.PAIRS),
     CKF.DERIVE: set(families.DERIVERS),
 }
@@ -31,6 +31,7 @@ IN_BYTES = {
     *(row.type for row in ROWS.values() if row.key_types and CKM.name(row.type).startswith(("AES", "SHA", "BLAKE2B"))),
     *(CKM.MD5_HMAC, CKM.MD5_HMAC_GENERAL),
     *(row.type for row in ROWS.values() if row.flags & CKF.DERIVE and CKK.GENERIC_SECRET in row.key_types),
+    *(row.type for row in ROWS.values() if CKM.name(row.type).startswith(("HKDF", "PKCS5", "TLS"))),
 } - {row.type for row in ROWS.values() if row.family == "rsa"}
 PROMISED = """
 AES_KEY_GEN AES_ECB AES_CBC AES_CBC_PAD AES_CTR AES_GCM AES_KEY_WRAP AES_KEY_WRAP_PAD AES_KEY_WRAP_PKCS7
@@ -59,7 +60,10 @@ CONCATENATE_BASE_AND_KEY CONCATENATE_BASE_AND_DATA CONCATENATE_DATA_AND_BASE XOR
 SHA1_KEY_DERIVATION SHA224_KEY_DERIVATION SHA256_KEY_DERIVATION SHA384_KEY_DERIVATION SHA512_KEY_DERIVATION
 SHA512_224_KEY_DERIVATION SHA512_256_KEY_DERIVATION SHA3_224_KEY_DERIVE SHA3_256_KEY_DERIVE SHA3_384_KEY_DERIVE
 SHA3_512_KEY_DERIVE AES_ECB_ENCRYPT_DATA AES_CBC_ENCRYPT_DATA HKDF_DERIVE HKDF_DATA SP800_108_COUNTER_KDF
-SP800_108_FEEDBACK_KDF SP800_108_DOUBLE_PIPELINE_KDF
+SP800_108_FEEDBACK_KDF SP800_108_DOUBLE_PIPELINE_KDF ECDH1_DERIVE ECDH1_COFACTOR_DERIVE DH_PKCS_DERIVE PKCS5_PBKD2
+HKDF_KEY_GEN TLS_PRE_MASTER_KEY_GEN TLS12_MASTER_KEY_DERIVE TLS12_MASTER_KEY_DERIVE_DH TLS12_EXTENDED_MASTER_KEY_DERIVE
+TLS12_EXTENDED_MASTER_KEY_DERIVE_DH TLS12_KEY_AND_MAC_DERIVE TLS12_KEY_SAFE_DERIVE TLS12_KDF TLS_KDF
+TLS_MASTER_KEY_DERIVE TLS_MASTER_KEY_DERIVE_DH TLS_KEY_AND_MAC_DERIVE TLS_PRF TLS_MAC TLS12_MAC
 """
 
 
@@ -90,7 +94,7 @@ def test_keys_have_types_and_sizes_or_there_is_no_key(row: MechanismRow) -> None
         assert (row.key_types, row.min_key, row.max_key) == ((), 0, 0)
     else:
         assert row.key_types
-        assert 0 < row.min_key < row.max_key
+        assert 0 < row.min_key <= row.max_key
     assert (row.key_unit_bits == 8) == (row.type in IN_BYTES)
 
 

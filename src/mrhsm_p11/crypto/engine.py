@@ -141,13 +141,21 @@ def generate_pair(
 def derive(
     row: MechanismRow,
     parameter: AnyParameter,
+    key_type: int,
     base: Secret,
     lengths: tuple[int | None, ...],
     keys: Mapping[int, Secret],
 ) -> list[Secret]:
     """Derive a secret of each length from a base key and the keys that the parameter names: see families.KeyDeriver."""
-    checks.key_size(row, len(base) * 8)
-    return families.deriver(row.family).derive(row, parameter, base, lengths, keys)
+    checks.key_type(row, key_type)
+    if row.family != "agreement":  # whose keys are pairs: their size is in the group
+        checks.key_size(row, len(base) * 8)
+    return families.deriver(row.family).derive(row, parameter, key_type, base, lengths, keys)
+
+
+def make_secret(row: MechanismRow, parameter: AnyParameter, key_bytes: int) -> Secret:
+    """Make a secret key of what a mechanism's parameter says. Raises MechanismParamInvalid."""
+    return families.maker(row.family).make(row, parameter, key_bytes)
 
 
 def random(n: int) -> bytes:

@@ -63,6 +63,7 @@ class KeyDeriver(Protocol):
         self,
         row: MechanismRow,
         parameter: AnyParameter,
+        key_type: int,
         base: Secret,
         lengths: tuple[int | None, ...],
         keys: Mapping[int, Secret],
@@ -73,6 +74,13 @@ class KeyDeriver(Protocol):
         `keys` holds the material of those keys that the parameter names, by handle. Raises MechanismParamInvalid,
         KeyTypeInconsistent, KeySizeRange, DataLenRange, TemplateIncomplete (a length is needed).
         """
+
+
+class SecretMaker(Protocol):
+    """A module that makes secret keys of a parameter that is more than random bytes."""
+
+    def make(self, row: MechanismRow, parameter: AnyParameter, length: int, /) -> Secret:
+        """Return a key of `length` bytes. Raises MechanismParamInvalid."""
 
 
 class KeyForm(Protocol):
@@ -92,7 +100,7 @@ class KeyForm(Protocol):
 
 
 CIPHERS = {"block": "ciphers", "aead": "aead", "keywrap": "keywrap", "rsa": "rsa_cipher", "rsa-raw": "rsa_raw"}
-SIGNATURES = {"mac": "mac", "rsa": "rsa", "rsa-raw": "rsa_raw", "ec": "ec"}
+SIGNATURES = {"mac": "mac", "rsa": "rsa", "rsa-raw": "rsa_raw", "ec": "ec", "tls-mac": "tls_mac"}
 RECOVERS = {"rsa": "rsa", "rsa-raw": "rsa_raw"}
 PAIRS = {"rsa": "rsa_generate", "ec": "ec_generate"}
 KEY_FORMS = {  # a module, or an instance in one
@@ -108,7 +116,10 @@ DERIVERS = {
     "encrypting-kdf": "kdf_encrypting",
     "hkdf": "kdf_hkdf",
     "sp800-108": "kdf_sp800_108",
+    "agreement": "kdf_agreement",
+    "tls": "tls",
 }
+MAKERS = {"password": "kdf_password", "tls": "tls"}
 
 
 @cache
@@ -141,6 +152,14 @@ def pair(family: str) -> PairFamily:
     if family not in PAIRS:
         raise MechanismInvalid("the mechanism makes no key pairs")
     return cast(PairFamily, import_module(f"mrhsm_p11.crypto.{PAIRS[family]}"))
+
+
+@cache
+def maker(family: str) -> SecretMaker:
+    """Return the module that makes secret keys for this family. Raises MechanismInvalid where none does."""
+    if family not in MAKERS:
+        raise MechanismInvalid("the mechanism makes no secret keys")
+    return cast(SecretMaker, import_module(f"mrhsm_p11.crypto.{MAKERS[family]}"))
 
 
 @cache

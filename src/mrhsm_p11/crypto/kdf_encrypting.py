@@ -17,7 +17,12 @@ _CIPHERS = {CKM.AES_ECB_ENCRYPT_DATA: CKM.AES_ECB, CKM.AES_CBC_ENCRYPT_DATA: CKM
 
 
 def derive(
-    row: MechanismRow, parameter: AnyParameter, base: Secret, lengths: Lengths, keys: Mapping[int, Secret]
+    row: MechanismRow,
+    parameter: AnyParameter,
+    key_type: int,
+    base: Secret,
+    lengths: Lengths,
+    keys: Mapping[int, Secret],
 ) -> list[Secret]:
     """Derive one key. Raises MechanismParamInvalid, KeySizeRange, DataLenRange (too little data for the key)."""
     (length,) = lengths

@@ -14,7 +14,12 @@ from mrhsm_p11.secret import Secret
 
 
 def derive(
-    row: MechanismRow, parameter: AnyParameter, base: Secret, lengths: Lengths, keys: Mapping[int, Secret]
+    row: MechanismRow,
+    parameter: AnyParameter,
+    key_type: int,
+    base: Secret,
+    lengths: Lengths,
+    keys: Mapping[int, Secret],
 ) -> list[Secret]:
     """Derive one key. Raises MechanismParamInvalid, KeySizeRange, TemplateIncomplete."""
     (length,) = lengths

@@ -29,7 +29,12 @@ Part = Callable[[int, bytes], bytes]  # (number of the round, iteration variable
 
 
 def derive(
-    row: MechanismRow, parameter: AnyParameter, base: Secret, lengths: Lengths, keys: Mapping[int, Secret]
+    row: MechanismRow,
+    parameter: AnyParameter,
+    key_type: int,
+    base: Secret,
+    lengths: Lengths,
+    keys: Mapping[int, Secret],
 ) -> list[Secret]:
     """Derive one key or several. Raises MechanismParamInvalid, KeySizeRange."""
     if not isinstance(parameter, CounterParams | FeedbackParams):

@@ -19,6 +19,8 @@ from mrhsm_p11.token.session import Session
 
 __all__ = ["derive_key"]
 
+_ELSEWHERE = ("key-material", "key-safe", "prf")  # modes whose answers go into the parameter
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -41,6 +43,11 @@ def derive_key(
     if mechanism is None:
         raise ArgumentsBad("no mechanism is given")
     row, bases = _bases(found, mechanism, base_key)
+    if row.mode in _ELSEWHERE:
+        from mrhsm_p11.functions import derive_tls
+
+        derive_tls.deliver(found, row, mechanism, bases, template)
+        return None
     if not has_place:
         raise ArgumentsBad("the new key's handle has nowhere to go")
     additional = getattr(mechanism.parameter, "additional", ())
@@ -51,7 +58,15 @@ def derive_key(
     handle, *more = insert(found, targets, derived(row, mechanism, bases, [target.length for target in targets]))
     for place, additional_handle in zip(places, more, strict=True):
         place.fill(additional_handle)
+    _tell_version(row, mechanism, bases[0])
     return handle
+
+
+def _tell_version(row: MechanismRow, mechanism: Mechanism, premaster: Object) -> None:
+    """Write what the client said it can, where the premaster secret begins with it: RFC 5246, section 7.4.7.1."""
+    version: Place | None = getattr(mechanism.parameter, "version", None)
+    if version is not None and version.given and row.mode == "master":
+        version.fill(premaster.material().reveal()[:2])
 
 
 def _bases(session: Session, mechanism: Mechanism, base_key: int) -> tuple[MechanismRow, list[Object]]:
@@ -78,17 +93,13 @@ def derived(
     """Compute the secrets of these lengths."""
     base, *others = bases
     keys = {key.handle: key.material() for key in others}
-    return engine.derive(row, mechanism.parameter, base.material(), tuple(lengths), keys)
+    return engine.derive(row, mechanism.parameter, base.key_type or 0, base.material(), tuple(lengths), keys)
 
 
 def _target(session: Session, row: MechanismRow, template: Template, bases: Sequence[Object]) -> Target:
     """Return what one template asks for, checked before anything is computed."""
     cls = CKO.DATA if row.mode == "data" else CKO.SECRET_KEY
-    values = rules.decode(template)
-    demanded = bases[0].record.attributes.get(CKA.DERIVE_TEMPLATE)
-    for cka, value in demanded.items() if isinstance(demanded, dict) else ():
-        rules.fix(values, cka, value)
-    rules.fix(values, CKA.CLASS, cls)
+    values = decoded(template, bases[0], cls)
     if cls == CKO.SECRET_KEY:
         values.setdefault(CKA.KEY_TYPE, CKK.GENERIC_SECRET)
         length = material.asked_length(values)
@@ -97,6 +108,16 @@ def _target(session: Session, row: MechanismRow, template: Template, bases: Sequ
         asked = values.pop(CKA.VALUE_LEN, None)  # no attribute of data, but how else could the caller say
         length = asked if isinstance(asked, int) else None
     return complete(session, row, values, bases, length)
+
+
+def decoded(template: Template, base: Object, cls: int) -> Values:
+    """Return a template's values, with the class that is derived and what the base key demands of its children."""
+    values = rules.decode(template)
+    demanded = base.record.attributes.get(CKA.DERIVE_TEMPLATE)
+    for cka, value in demanded.items() if isinstance(demanded, dict) else ():
+        rules.fix(values, cka, value)
+    rules.fix(values, CKA.CLASS, cls)
+    return values
 
 
 def complete(

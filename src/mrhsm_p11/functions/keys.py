@@ -37,7 +37,10 @@ def generate_key(session: int, mechanism: Mechanism | None, template: Template) 
     value_len = values[CKA.VALUE_LEN]
     if not isinstance(value_len, int) or not row.allows(value_len * 8) or not _has_size(values, value_len):
         raise AttributeValueInvalid("CKA_VALUE_LEN is no size of such keys")
-    record = store.generate({**completed, CKA.VALUE_LEN: value_len})
+    if row.family == "random":
+        record = store.generate({**completed, CKA.VALUE_LEN: value_len})
+    else:
+        record = store.insert(completed, engine.make_secret(row, asked.parameter, value_len))
     return found.token.enter_object(found, store, record).handle
 
 
@@ -116,7 +119,12 @@ def _prepared(row: MechanismRow, cls: int, template: Template, token: Token) -> 
     """Return a generation template, checked, with the class and key type that the mechanism makes."""
     values = rules.decode(template)
     rules.fix(values, CKA.CLASS, cls)
-    rules.fix(values, CKA.KEY_TYPE, row.key_types[0])
+    if len(row.key_types) == 1:
+        rules.fix(values, CKA.KEY_TYPE, row.key_types[0])
+    elif values.get(CKA.KEY_TYPE, row.key_types[0]) not in row.key_types:
+        raise TemplateInconsistent("CKA_KEY_TYPE is none that the mechanism makes")
+    if row.mode == "premaster":
+        rules.fix(values, CKA.VALUE_LEN, row.min_key)
     rules.check(values, Origin.GENERATE, token.role)
     return values
 

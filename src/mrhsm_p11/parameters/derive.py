@@ -1,4 +1,4 @@
-"""Parameters of key derivation."""
+"""Parameters of key derivation, and of making a key from a password."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import sys
 from typing import ClassVar
 
 from mrhsm_p11.constants import CK, CKF
-from mrhsm_p11.parameters import Parameter, Place, attributes, member, nested, place
+from mrhsm_p11.parameters import Parameter, Place, attributes, member, nested, place, secret
+from mrhsm_p11.secret import Secret
+
+
+class ECDH1Params(Parameter):
+    """CKM_ECDH1_DERIVE and its cofactor form: `kdf` is a CKD, `shared_data` what both sides put into it."""
+
+    struct: ClassVar[str] = "CK_ECDH1_DERIVE_PARAMS"
+
+    kdf: int = member("kdf")
+    shared_data: bytes = member("pSharedData", "ulSharedDataLen")
+    public_data: bytes = member("pPublicData", "ulPublicDataLen")
 
 
 class StringData(Parameter):
@@ -41,6 +52,19 @@ class HKDFParams(Parameter):
 
     def named_keys(self) -> tuple[int, ...]:
         return (self.salt_key,) if self.extract and self.salt_type == CKF.HKDF_SALT_KEY else ()
+
+
+class PBKD2Params(Parameter):
+    """CKM_PKCS5_PBKD2: `salt_source` is a CKZ, `prf` a CKP."""
+
+    struct: ClassVar[str] = "CK_PKCS5_PBKD2_PARAMS2"
+
+    salt_source: int = member("saltSource")
+    salt: bytes = member("pSaltSourceData", "ulSaltSourceDataLen")
+    iterations: int = member("iterations")
+    prf: int = member("prf")
+    prf_data: bytes = member("pPrfData", "ulPrfDataLen")
+    password: Secret = secret("pPassword", "ulPasswordLen")
 
 
 class PRFPart(Parameter):

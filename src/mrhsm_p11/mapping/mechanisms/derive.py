@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from mrhsm_p11.constants import CKF, CKK, CKM
-from mrhsm_p11.mapping.mechanisms.row import Family, MechanismRow, ParameterClass
+from mrhsm_p11.mapping.mechanisms.row import SIGNS, Family, MechanismRow, ParameterClass
 from mrhsm_p11.parameters.derive import (
     AESCBCData,
     CounterParams,
+    ECDH1Params,
     FeedbackParams,
     HKDFParams,
+    PBKD2Params,
     StringData,
+)
+from mrhsm_p11.parameters.tls import (
+    ExtendedMasterKeyParams,
+    KeyMaterialParams,
+    MasterKeyParams,
+    TLS12KeyMaterialParams,
+    TLS12MasterKeyParams,
+    TLSKDFParams,
+    TLSMACParams,
+    TLSPRFParams,
 )
 
 # Every secret key will do: what is derived depends on its bytes alone.
@@ -59,7 +71,50 @@ def _encrypting(type: int, mode: str, parameter: ParameterClass) -> MechanismRow
     return MechanismRow(type, "encrypting-kdf", mode, CKF.DERIVE, (CKK.AES,), 16, 32, 8, parameter, key_step=8)
 
 
+_AGREES = CKF.DERIVE | CKF.EC_F_P | CKF.EC_OID | CKF.EC_CURVENAME | CKF.EC_UNCOMPRESS
+_MASTER_BYTES = 48
+
+
+def _tls(
+    type: int, mode: str, parameter: ParameterClass, least: int = 1, most: int = MOST_BYTES, *, legacy: bool = False
+) -> MechanismRow:
+    return MechanismRow(type, "tls", mode, CKF.DERIVE, (CKK.GENERIC_SECRET,), least, most, 8, parameter, legacy=legacy)
+
+
+_RSA = _MASTER_BYTES, _MASTER_BYTES  # the only size of a premaster secret that travels under RSA
+
+_TLS_ROWS = (
+    MechanismRow(CKM.TLS_PRE_MASTER_KEY_GEN, "tls", "premaster", CKF.GENERATE, (CKK.GENERIC_SECRET,), *_RSA, 8, bytes),
+    _tls(CKM.TLS12_MASTER_KEY_DERIVE, "master", TLS12MasterKeyParams, *_RSA),
+    _tls(CKM.TLS12_MASTER_KEY_DERIVE_DH, "master-dh", TLS12MasterKeyParams),
+    _tls(CKM.TLS12_EXTENDED_MASTER_KEY_DERIVE, "master", ExtendedMasterKeyParams, *_RSA),
+    _tls(CKM.TLS12_EXTENDED_MASTER_KEY_DERIVE_DH, "master-dh", ExtendedMasterKeyParams),
+    _tls(CKM.TLS12_KEY_AND_MAC_DERIVE, "key-material", TLS12KeyMaterialParams),
+    _tls(CKM.TLS12_KEY_SAFE_DERIVE, "key-safe", TLS12KeyMaterialParams),
+    _tls(CKM.TLS12_KDF, "kdf", TLSKDFParams),
+    _tls(CKM.TLS_KDF, "kdf", TLSKDFParams),
+    _tls(CKM.TLS_MASTER_KEY_DERIVE, "master", MasterKeyParams, *_RSA, legacy=True),
+    _tls(CKM.TLS_MASTER_KEY_DERIVE_DH, "master-dh", MasterKeyParams, legacy=True),
+    _tls(CKM.TLS_KEY_AND_MAC_DERIVE, "key-material", KeyMaterialParams, legacy=True),
+    _tls(CKM.TLS_PRF, "prf", TLSPRFParams, legacy=True),
+    *(
+        MechanismRow(mechanism, "tls-mac", "finished", SIGNS, (CKK.GENERIC_SECRET,), 1, MOST_BYTES, 8, TLSMACParams)
+        for mechanism in (CKM.TLS_MAC, CKM.TLS12_MAC)
+    ),
+)
+
 ROWS = (
+    *(
+        MechanismRow(
+            mechanism, "agreement", "ecdh", _AGREES, (CKK.EC, CKK.EC_MONTGOMERY), 192, 521, parameter=ECDH1Params
+        )
+        for mechanism in (CKM.ECDH1_DERIVE, CKM.ECDH1_COFACTOR_DERIVE)
+    ),
+    MechanismRow(CKM.DH_PKCS_DERIVE, "agreement", "dh", CKF.DERIVE, (CKK.DH,), 512, 8192, parameter=bytes, legacy=True),
+    MechanismRow(
+        *(CKM.PKCS5_PBKD2, "password", "pbkdf2", CKF.GENERATE, SECRETS, 1, MOST_BYTES, 8, PBKD2Params),
+    ),
+    MechanismRow(CKM.HKDF_KEY_GEN, "random", "hkdf", CKF.GENERATE, (CKK.HKDF,), 1, MOST_BYTES, 8),
     _derive(CKM.CONCATENATE_BASE_AND_KEY, "simple-kdf", "base-and-key", bytes),
     _derive(CKM.CONCATENATE_BASE_AND_DATA, "simple-kdf", "base-and-data", StringData),
     _derive(CKM.CONCATENATE_DATA_AND_BASE, "simple-kdf", "data-and-base", StringData),
@@ -73,4 +128,5 @@ ROWS = (
     _derive(CKM.SP800_108_COUNTER_KDF, "sp800-108", "counter", CounterParams),
     _derive(CKM.SP800_108_FEEDBACK_KDF, "sp800-108", "feedback", FeedbackParams),
     _derive(CKM.SP800_108_DOUBLE_PIPELINE_KDF, "sp800-108", "double-pipeline", CounterParams),
+    *_TLS_ROWS,
 )

@@ -34,6 +34,7 @@ Family = Literal[
     "sp800-108",
     "password",
     "tls",
+    "tls-mac",
 ]
 ParameterClass = type[Parameter] | type[bytes] | None
 
