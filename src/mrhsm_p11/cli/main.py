@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror), FAILED)
     except (MrhsmError, CryptokiError) as error:
-        return _fail(error, FAILED)
+        return _fail(error, getattr(error, "exit_code", FAILED))
     except KeyboardInterrupt:
         return _fail("interrupted", FAILED)
     except Exception as error:  # noqa: BLE001  (a fault of ours: the operator gets a sentence, the log the traceback)
@@ -44,7 +44,8 @@ def _run(words: Sequence[str]) -> int:
         raise UsageError(f"a command is needed: {', '.join(table)}")
     if words[0] in (*HELP, "help"):
         print("usage: mrhsm command [options]\n")
-        print("\n".join(f"  {command.name:<8}{command.summary}" for command in COMMANDS))
+        width = max(map(len, table)) + 2
+        print("\n".join(f"  {command.name:<{width}}{command.summary}" for command in COMMANDS))
         print("\nmrhsm command -help lists a command's options.")
         return DONE
     command = table.get(words[0])

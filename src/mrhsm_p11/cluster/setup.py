@@ -111,7 +111,8 @@ def configure(so: SoToken, change: Change, *, store: str | None, active: bool | 
     if active is not None:
         cluster = _activated(settings.cluster) if active else _deactivated(settings.store, settings.cluster)
         settings = replace(settings, cluster=cluster)
-    so.save_settings(settings)
+    if settings != so.settings:
+        so.save_settings(settings)
 
 
 def deactivate(so: SoToken) -> None:

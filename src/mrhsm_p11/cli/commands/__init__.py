@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mrhsm_p11.cli import doctor, info, install
-from mrhsm_p11.cli.commands import archive, keys, library, officer, settings
+from mrhsm_p11.cli.commands import archive, configure, keys, library, officer, settings
 from mrhsm_p11.cli.options import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -11,6 +11,7 @@ COMMANDS: tuple[Command, ...] = (
     settings.SET,
     info.INFO,
     keys.ENABLE,
+    configure.CONFIGURE,
     settings.REMOVE,
     keys.REKEY,
     officer.SOPIN,
