@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -117,6 +118,10 @@ def chmod(scene: Scene) -> None:
     (scene.folder / "user.pin").chmod(0o444)
 
 
+def group_readable(scene: Scene) -> None:
+    (scene.home.config.tokens_dir / "mrhsm.conf").chmod(0o640)
+
+
 def symlink(scene: Scene) -> None:
     file = scene.folder / "cldb.key.enc"
     file.rename(scene.home.path / "elsewhere")
@@ -208,6 +213,7 @@ def server(scene: Scene, act: Callable[[inspecting.Client, Deadline], object]) -
 
 FAULTS: tuple[tuple[Callable[[Scene], None], str, str, str], ...] = (
     (chmod, "files", "broken", "user.pin has mode 0444: others than its owner may use it"),
+    (group_readable, "files", "broken", "mrhsm.conf has mode 0640: others than its owner may use it"),
     (symlink, "files", "broken", "cldb.key.enc is a symbolic link"),
     (stranger, "files", "broken", "user.pin does not belong to"),
     (stale_pin, "pin", "broken", "user.pin is stale"),
@@ -242,6 +248,23 @@ def test_on_this_node(scene: Scene, make: Callable[[Scene], None], check: str, s
     assert not any("the check itself failed" in said(row) for row in found.values())
 
 
+@pytest.mark.parametrize("make", [enc_missing, enc_other, switched_off], ids=lambda make: make.__name__)
+def test_what_enable_is_said_to_heal(scene: Scene, make: Callable[[Scene], None]) -> None:
+    make(scene)
+    assert main(["enable", "-sopin", "12345678"]) == 0
+    scene.capfd.readouterr()
+    assert scene.doctor()[0] == 0
+
+
+@pytest.mark.parametrize("make", [chmod, stranger], ids=lambda make: make.__name__)
+def test_commands_that_heal_as_they_stand(scene: Scene, make: Callable[[Scene], None]) -> None:
+    make(scene)
+    advice = [one["do"] for one in scene.doctor()[1]["files"]["findings"]]
+    for command_line in advice:
+        subprocess.run(command_line.split(), check=True, env={"PATH": os.defpath}, timeout=10)
+    assert scene.doctor()[0] == 0
+
+
 # ---- servers and certificates
 
 
@@ -268,6 +291,7 @@ def test_server_certificates(
         ("client-expired", "certificates", "broken", "the client certificate expired on"),
         ("client-not-yet-valid", "certificates", "broken", "the client certificate is not valid before"),
         ("client-no-usage", "certificates", "warning", "is not marked for clients"),
+        ("client-server-usage", "certificates", "warning", "is not marked for clients"),
         ("client-mismatch", "certificates", "broken", "do not belong together"),
         ("client-other-ca", "tls", "broken", "refuses us: our certificate was issued by a CA that it does not trust"),
     ],

@@ -30,14 +30,14 @@ def examine(
 
 
 def _run(rows: Iterable[Check[T]], subject: T, name: str, earlier: Sequence[Result], began: Began) -> list[Result]:
-    worst = {result.check: result.worst for result in earlier}
+    done = {result.check: result for result in earlier}
     results = []
     for check in rows:
         began(check.title)
-        stopped = [need for need in check.needs if worst.get(need, Severity.WELL) in _STOPS]
+        stopped = [done[need].title for need in check.needs if need in done and done[need].worst in _STOPS]
         findings = (not_checked(f"not checked, see {stopped[0]}"),) if stopped else tuple(_findings(check, subject))
         results.append(Result(check.name, check.title, name, findings))
-        worst[check.name] = results[-1].worst
+        done[check.name] = results[-1]
     return results
 
 
