@@ -248,6 +248,20 @@ def test_on_this_node(scene: Scene, make: Callable[[Scene], None], check: str, s
     assert not any("the check itself failed" in said(row) for row in found.values())
 
 
+def test_a_key_that_waits_to_be_retired(scene: Scene) -> None:
+    former = scene.uid("core_kek")
+    assert main(["rekey", "core", "-sopin", "12345678"]) == 0
+    scene.capfd.readouterr()
+    status, found = scene.doctor()
+    assert f"note: the former Core KEK, UUID {former}, is still active" in said(found["keys"])
+    assert found["encrypted"]["worst"] == "well"
+    assert main(["rekey", "core", "-retire", "-sopin", "12345678"]) == 0
+    scene.capfd.readouterr()
+    after, found = scene.doctor()
+    assert "former" not in said(found["keys"])
+    assert (status, after) == (0, 0)
+
+
 @pytest.mark.parametrize("make", [enc_missing, enc_other, switched_off], ids=lambda make: make.__name__)
 def test_what_enable_is_said_to_heal(scene: Scene, make: Callable[[Scene], None]) -> None:
     make(scene)

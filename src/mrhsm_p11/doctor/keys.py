@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from mrhsm_p11 import deadline, store
 from mrhsm_p11.cluster import blob, site
 from mrhsm_p11.cluster.keys import CORE, KEYS, ClusterKey
-from mrhsm_p11.doctor.findings import Finding, broken, not_checked, warning, well
+from mrhsm_p11.doctor.findings import Finding, broken, not_checked, note, warning, well
 from mrhsm_p11.doctor.subjects import Token
 from mrhsm_p11.errors import CryptokiError, MrhsmError
 from mrhsm_p11.secret import Secret
@@ -40,6 +40,7 @@ def cluster_keys(token: Token) -> Iterator[Finding]:
                 core = material
             elif not key.kek:
                 yield from _encrypted(key, known, core)
+            yield from _former(token, keys, key, known)
     finally:
         close = getattr(keys, "close", None)
         if callable(close):
@@ -73,6 +74,22 @@ def _in_store(
     if state is KeyState.ACTIVE:
         yield well(f"{what}, is active and the recorded one")
     return material
+
+
+def _former(token: Token, keys: ClusterKeyStore, key: ClusterKey, known: KeyRecord) -> Iterator[Finding]:
+    """Yield the generations before a rekey that still work: right while a node has the conf/tokens of before."""
+    for uid in known.earlier if key.kek else ():
+        try:
+            with deadline.limit(token.node.config.deadline_s):
+                active = keys.state(uid) is KeyState.ACTIVE
+        except (MrhsmError, CryptokiError):
+            continue  # gone, or as unreadable as the present one: that is told
+        if active:
+            name = "core" if key is CORE else "common"
+            yield note(
+                f"the former {key.title}, UUID {uid}, is still active",
+                f"when every node has this conf/tokens: mrhsm rekey {name} -retire",
+            )
 
 
 def _inactive(what: str, key: ClusterKey, state: KeyState) -> Finding:

@@ -13,8 +13,8 @@ from mrhsm_p11 import config as configuration
 from mrhsm_p11.cluster import site
 from mrhsm_p11.doctor.findings import Finding, broken, not_checked, note, warning, well
 from mrhsm_p11.doctor.subjects import Node
-from mrhsm_p11.tokendir.entries import CONFIGURATION, load, slot_id
-from mrhsm_p11.tokendir.files import TEMPORARY_SUFFIX
+from mrhsm_p11.tokendir.entries import CONFIGURATION, ConfigurationDamaged, load, slot_id
+from mrhsm_p11.tokendir.files import TEMPORARY_SUFFIX, FileUnreadable
 
 DAEMONS_USER = "mapr"  # whom CLDB and ZooKeeper run as, where a host has that user
 _OTHERS = 0o077
@@ -70,7 +70,7 @@ def log_file(node: Node) -> Iterator[Finding]:
         return
     if not os.access(path, os.W_OK):
         yield broken(f"{path} cannot be written by {_user(os.geteuid())}", f"chown {_user(os.geteuid())} {path}")
-    elif tokens is not None and status.st_uid not in (tokens.st_uid,) and not status.st_mode & 0o002:
+    elif tokens is not None and status.st_uid != tokens.st_uid and not status.st_mode & 0o002:
         theirs = _user(tokens.st_uid)
         yield warning(
             f"{path} belongs to {_user(status.st_uid)}: the daemons of {theirs} cannot log", f"chown {theirs} {path}"
@@ -111,7 +111,14 @@ def tokens(node: Node) -> Iterator[Finding]:
     if not node.directory.exists():
         yield not_checked("not checked: there is no token directory")
         return
-    node.entries = load(node.directory)
+    try:
+        node.entries = load(node.directory)
+    except ConfigurationDamaged as error:
+        yield broken(str(error), "copy conf/tokens from another node, or from a backup")
+        return
+    except FileUnreadable as error:
+        yield broken(str(error), "run as the owner of the folder, or as root")
+        return
     if not node.entries:
         yield broken(f"{node.config.tokens_dir}/{CONFIGURATION} holds no token", "run mrhsm init")
     for entry in node.entries:
