@@ -7,18 +7,15 @@ import hashlib
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
 
-from mrhsm_p11.constants import CKA, CKF, CKG, CKK, CKM, CKZ
+from mrhsm_p11.constants import CKA, CKF, CKG, CKM, CKZ
 from mrhsm_p11.crypto import engine
 from mrhsm_p11.crypto.checks import AnyParameter
-from mrhsm_p11.crypto.curves import CURVES
 from mrhsm_p11.errors import (
     AttributeValueInvalid,
-    CurveNotSupported,
     DataLenRange,
-    DomainParamsInvalid,
     EncryptedDataInvalid,
     EncryptedDataLenRange,
     SignatureInvalid,
@@ -41,8 +38,7 @@ ALGORITHMS = {
     "sha3_384": (hashes.SHA3_384(), CKM.SHA3_384, CKG.MGF1_SHA3_384),
     "sha3_512": (hashes.SHA3_512(), CKM.SHA3_512, CKG.MGF1_SHA3_512),
 }
-WEIERSTRASS = [curve for curve in CURVES if curve.key_type == CKK.EC]
-SIGNED = [row for row in ROWS.values() if row.flags & CKF.SIGN and row.family in ("rsa", "ec")]
+SIGNED = [row for row in ROWS.values() if row.flags & CKF.SIGN and row.family == "rsa"]
 DIGEST_INFO_SHA256 = bytes.fromhex("3031300d060960864801650304020105000420")
 MESSAGE = b"a message of some length, longer than one block of any hash that is used here, to be sure " * 3
 
@@ -50,11 +46,6 @@ MESSAGE = b"a message of some length, longer than one block of any hash that is 
 @pytest.fixture(scope="module")
 def rsa_pair() -> Pair:
     return engine.generate_pair(ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN], {CKA.MODULUS_BITS: 2048}, {})
-
-
-@pytest.fixture(scope="module", params=WEIERSTRASS, ids=lambda curve: curve.name)
-def ec_pair(request: pytest.FixtureRequest) -> Pair:
-    return engine.generate_pair(ROWS[CKM.EC_KEY_PAIR_GEN], {CKA.EC_PARAMS: request.param.oid}, {})
 
 
 def rsa_keys(pair: Pair) -> tuple[rsa.RSAPublicKey, rsa.RSAPrivateKey]:
@@ -140,50 +131,6 @@ def test_a_key_too_short_for_the_hash_it_should_sign() -> None:
     verify(ROWS[CKM.SHA512_RSA_PKCS], None, pair, MESSAGE, sign(ROWS[CKM.SHA512_RSA_PKCS], None, pair, MESSAGE))
 
 
-@pytest.mark.parametrize("row", [row for row in SIGNED if row.family == "ec"], ids=lambda row: CKM.name(row.type))
-def test_ecdsa_signs_what_the_library_verifies_and_the_reverse(row: MechanismRow, ec_pair: Pair) -> None:
-    public, private = load_der_public_key(ec_pair[0].reveal()), load_der_private_key(ec_pair[1].reveal(), None)
-    assert isinstance(public, ec.EllipticCurvePublicKey)
-    assert isinstance(private, ec.EllipticCurvePrivateKey)
-    _, data = case(row)
-    scheme = ec.ECDSA(ALGORITHMS[row.hash or "sha256"][0])
-    width = (public.key_size + 7) // 8
-    signature = sign(row, None, ec_pair, data)
-    assert len(signature) == 2 * width
-    r, s = (int.from_bytes(half, "big") for half in (signature[:width], signature[width:]))
-    public.verify(utils.encode_dss_signature(r, s), MESSAGE, scheme)
-    theirs = b"".join(half.to_bytes(width, "big") for half in utils.decode_dss_signature(private.sign(MESSAGE, scheme)))
-    verify(row, None, ec_pair, data, theirs)
-    for wrong in (bytes(2 * width), b"\xff" * 2 * width, theirs[width:] + theirs[:width]):
-        with pytest.raises(SignatureInvalid):
-            verify(row, None, ec_pair, data, wrong)
-    for wrong in (theirs[1:], theirs + b"\0", b"", private.sign(MESSAGE, scheme) + bytes(5)):
-        with pytest.raises(SignatureLenRange):
-            verify(row, None, ec_pair, data, wrong)
-
-
-def test_ecdsa_takes_hashes_of_any_length(ec_pair: Pair) -> None:
-    """The leftmost bits of a long one, as many as the order has; a short one is a small number."""
-    row = ROWS[CKM.ECDSA]
-    public = load_der_public_key(ec_pair[0].reveal())
-    assert isinstance(public, ec.EllipticCurvePublicKey)
-    bits = public.key_size
-    long = bytes(range(1, 101))
-    same = int.from_bytes(long, "big") >> (800 - bits)
-    if bits % 8 == 0:
-        verify(row, None, ec_pair, same.to_bytes(bits // 8, "big"), sign(row, None, ec_pair, long))
-    changed = bytearray(long)
-    changed[bits // 8 + 1] ^= 0xFF  # past the bits that count
-    verify(row, None, ec_pair, bytes(changed), sign(row, None, ec_pair, long))
-    changed[bits // 8 - 1] ^= 1
-    with pytest.raises(SignatureInvalid):
-        verify(row, None, ec_pair, bytes(changed), sign(row, None, ec_pair, long))
-    verify(row, None, ec_pair, bytes(12) + b"short", sign(row, None, ec_pair, b"short"))
-    for make in (lambda: sign(row, None, ec_pair, b""), lambda: verify(row, None, ec_pair, b"", bytes(64))):
-        with pytest.raises(DataLenRange):
-            make()
-
-
 ENCRYPTED: list[tuple[int, AnyParameter, padding.AsymmetricPadding, int]] = [
     (CKM.RSA_PKCS, None, padding.PKCS1v15(), 11),
     (
@@ -250,25 +197,3 @@ def test_pairs_are_as_the_template_asks() -> None:
     ):
         with pytest.raises(AttributeValueInvalid):
             engine.generate_pair(row, bad, {})
-
-
-def test_curves_by_identifier_and_by_name() -> None:
-    row = ROWS[CKM.EC_KEY_PAIR_GEN]
-    for curve in WEIERSTRASS:
-        for name in (curve.name, *curve.other_names):
-            params = bytes((0x13, len(name))) + name.encode()
-            key = load_der_public_key(engine.generate_pair(row, {CKA.EC_PARAMS: params}, {})[0].reveal())
-            assert isinstance(key, ec.EllipticCurvePublicKey)
-            assert key.curve.name == curve.name
-    with pytest.raises(TemplateIncomplete):
-        engine.generate_pair(row, {}, {})
-    for known_but_not_here in (bytes.fromhex("06052b8104001f"), b"\x13\x09secp192k1", b"\x13\x07ed25519", b"\x30\x00"):
-        with pytest.raises(CurveNotSupported):
-            engine.generate_pair(row, {CKA.EC_PARAMS: known_but_not_here}, {})
-    for malformed in (b"", b"\5\0", b"secp256r1", bytes.fromhex("06082a8648ce3d0301"), b"\x06\x80"):
-        with pytest.raises(DomainParamsInvalid):
-            engine.generate_pair(row, {CKA.EC_PARAMS: malformed}, {})
-
-
-def test_every_signing_mechanism_takes_the_key_types_it_names() -> None:
-    assert {row.key_types for row in SIGNED} == {(CKK.RSA,), (CKK.EC,)}

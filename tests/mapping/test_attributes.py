@@ -107,7 +107,7 @@ def test_each_kind_is_supported_and_has_one_use_an_attribute(kind: tuple[int, in
 def test_what_is_not_supported() -> None:
     assert not attributes.supported(CKO.SECRET_KEY, CKK.DES3)
     assert not attributes.supported(CKO.CERTIFICATE, CKC.WTLS)
-    assert not attributes.supported(CKO.DOMAIN_PARAMETERS, CKK.DSA)
+    assert not attributes.supported(CKO.DOMAIN_PARAMETERS, CKK.EC)
     assert set(for_class(0x7FFFFFFF)) == {CKA.CLASS}
 
 

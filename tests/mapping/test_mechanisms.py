@@ -22,7 +22,7 @@ USES = {
     CKF.SIGN_RECOVER: set(families.RECOVERS),
     CKF.VERIFY_RECOVER: set(families.RECOVERS),
     CKF.DIGEST: {"digest"},
-    CKF.GENERATE: {"random", *families.MAKERS},
+    CKF.GENERATE: {"random", *families.MAKERS, *families.PARAMETERS},
     CKF.GENERATE_KEY_PAIR: set(families.PAIRS),
     CKF.DERIVE: set(families.DERIVERS),
 }
@@ -33,6 +33,14 @@ IN_BYTES = {
     *(row.type for row in ROWS.values() if row.flags & CKF.DERIVE and CKK.GENERIC_SECRET in row.key_types),
     *(row.type for row in ROWS.values() if CKM.name(row.type).startswith(("HKDF", "PKCS5", "TLS"))),
 } - {row.type for row in ROWS.values() if row.family == "rsa"}
+SINGLE = (
+    "rsa",
+    "rsa-raw",
+    "ec",
+    "edwards",
+    "dsa",
+    "dh",
+)  # what they sign is the message itself, or the hash of the caller
 PROMISED = """
 AES_KEY_GEN AES_ECB AES_CBC AES_CBC_PAD AES_CTR AES_GCM AES_KEY_WRAP AES_KEY_WRAP_PAD AES_KEY_WRAP_PKCS7
 AES_KEY_WRAP_KWP GENERIC_SECRET_KEY_GEN
@@ -55,7 +63,10 @@ SHA3_384_RSA_PKCS_PSS SHA3_512_RSA_PKCS_PSS RSA_X_509 RSA_AES_KEY_WRAP
 RSA_PKCS_KEY_PAIR_GEN RSA_PKCS RSA_PKCS_OAEP RSA_PKCS_PSS SHA1_RSA_PKCS SHA224_RSA_PKCS
 SHA256_RSA_PKCS SHA384_RSA_PKCS SHA512_RSA_PKCS SHA1_RSA_PKCS_PSS SHA224_RSA_PKCS_PSS SHA256_RSA_PKCS_PSS
 SHA384_RSA_PKCS_PSS SHA512_RSA_PKCS_PSS EC_KEY_PAIR_GEN ECDSA ECDSA_SHA1 ECDSA_SHA224 ECDSA_SHA256 ECDSA_SHA384
-ECDSA_SHA512
+ECDSA_SHA512 ECDSA_SHA3_224 ECDSA_SHA3_256 ECDSA_SHA3_384 ECDSA_SHA3_512
+EC_EDWARDS_KEY_PAIR_GEN EDDSA EC_MONTGOMERY_KEY_PAIR_GEN
+DSA_PARAMETER_GEN DSA_KEY_PAIR_GEN DSA DSA_SHA1 DSA_SHA224 DSA_SHA256 DSA_SHA384 DSA_SHA512
+DSA_SHA3_224 DSA_SHA3_256 DSA_SHA3_384 DSA_SHA3_512 DH_PKCS_PARAMETER_GEN DH_PKCS_KEY_PAIR_GEN
 CONCATENATE_BASE_AND_KEY CONCATENATE_BASE_AND_DATA CONCATENATE_DATA_AND_BASE XOR_BASE_AND_DATA EXTRACT_KEY_FROM_KEY
 SHA1_KEY_DERIVATION SHA224_KEY_DERIVATION SHA256_KEY_DERIVATION SHA384_KEY_DERIVATION SHA512_KEY_DERIVATION
 SHA512_224_KEY_DERIVATION SHA512_256_KEY_DERIVATION SHA3_224_KEY_DERIVE SHA3_256_KEY_DERIVE SHA3_384_KEY_DERIVE
@@ -77,7 +88,7 @@ def test_each_use_has_a_family_that_does_it(row: MechanismRow) -> None:
     used = [flag for flag in USES if row.flags & flag]
     assert used
     assert all(row.family in USES[flag] for flag in used)
-    known = sum(USES) | CKF.EC_F_P | CKF.EC_OID | CKF.EC_CURVENAME | CKF.EC_UNCOMPRESS
+    known = sum(USES) | CKF.EC_F_P | CKF.EC_OID | CKF.EC_CURVENAME | CKF.EC_UNCOMPRESS | CKF.EC_COMPRESS
     assert not row.flags & ~known
 
 
@@ -114,7 +125,7 @@ def test_a_parameter_names_the_hashes_of_the_sha_family() -> None:
 
 @rows
 def test_single_part_only_where_the_message_is_not_hashed(row: MechanismRow) -> None:
-    assert row.multipart == (row.family not in ("rsa", "rsa-raw", "ec") or row.hash is not None)
+    assert row.multipart == (row.family not in SINGLE or row.hash is not None)
 
 
 def test_every_parameter_class_is_some_mechanisms() -> None:

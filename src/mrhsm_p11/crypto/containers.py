@@ -12,6 +12,7 @@ RSA_OID = bytes.fromhex("06092a864886f70d010101")
 EC_OID = bytes.fromhex("06072a8648ce3d0201")
 DSA_OID = bytes.fromhex("06072a8648ce380401")
 DH_OID = bytes.fromhex("06092a864886f70d010301")  # of PKCS #3
+X942_DH_OID = bytes.fromhex("06072a8648ce3e0201")
 
 Algorithm = tuple[bytes, bytes]  # object identifier and parameters, both whole elements
 

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 
 from mrhsm_p11.constants import CKK
 from mrhsm_p11.crypto import containers, der, keys
@@ -35,7 +29,7 @@ def public(key_type: int, value: bytes) -> bytes:
         key = keys.parse_public(value)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise _refusal(key_type, error, "public key") from None
-    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    spki = keys.public_der(key)
     _check(key_type, containers.open_public(spki)[0], key)
     return spki
 
@@ -55,7 +49,7 @@ def private(key_type: int, value: bytes, *, check: bool) -> bytes:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         # not chained: the text of a parser's complaint may quote what it parsed
         raise _refusal(key_type, error, "private key") from None
-    pkcs8 = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    pkcs8 = keys.private_der(key)
     _check(key_type, containers.open_private(pkcs8)[0], key)
     return pkcs8
 

@@ -158,6 +158,14 @@ def make_secret(row: MechanismRow, parameter: AnyParameter, key_bytes: int) -> S
     return families.maker(row.family).make(row, parameter, key_bytes)
 
 
+def generate_parameters(row: MechanismRow, given: Mapping[int, Value]) -> Secret:
+    """Make domain parameters as the template asks; return their material.
+
+    Raises TemplateIncomplete, AttributeValueInvalid.
+    """
+    return families.parameters(row.family).parameters(row, given)
+
+
 def random(n: int) -> bytes:
     """Return `n` bytes from the operating system's generator."""
     return os.urandom(n)

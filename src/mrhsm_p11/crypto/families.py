@@ -83,6 +83,13 @@ class SecretMaker(Protocol):
         """Return a key of `length` bytes. Raises MechanismParamInvalid."""
 
 
+class ParameterFamily(Protocol):
+    """A module that makes domain parameters."""
+
+    def parameters(self, row: MechanismRow, given: Template, /) -> Secret:
+        """Make domain parameters as the template asks. Raises TemplateIncomplete, AttributeValueInvalid."""
+
+
 class KeyForm(Protocol):
     """What turns key pairs of one type into attributes and back. Raises ValueError for malformed DER."""
 
@@ -99,10 +106,36 @@ class KeyForm(Protocol):
         """Return every attribute that a private key determines, CKA_PUBLIC_KEY_INFO included."""
 
 
+class DomainForm(Protocol):
+    """What turns domain parameters of one type into attributes and back. Raises ValueError for malformed DER."""
+
+    def domain_material(self, given: Template, /) -> bytes:
+        """Return the AlgorithmIdentifier of C_CreateObject's attributes."""
+
+    def domain_attributes(self, value: bytes, /) -> dict[int, Value]:
+        """Return every attribute that domain parameters determine."""
+
+
 CIPHERS = {"block": "ciphers", "aead": "aead", "keywrap": "keywrap", "rsa": "rsa_cipher", "rsa-raw": "rsa_raw"}
-SIGNATURES = {"mac": "mac", "rsa": "rsa", "rsa-raw": "rsa_raw", "ec": "ec", "tls-mac": "tls_mac"}
+SIGNATURES = {
+    "mac": "mac",
+    "rsa": "rsa",
+    "rsa-raw": "rsa_raw",
+    "ec": "dss",
+    "dsa": "dss",
+    "edwards": "eddsa",
+    "tls-mac": "tls_mac",
+}
 RECOVERS = {"rsa": "rsa", "rsa-raw": "rsa_raw"}
-PAIRS = {"rsa": "rsa_generate", "ec": "ec_generate"}
+PAIRS = {
+    "rsa": "rsa_generate",
+    "ec": "curve_generate",
+    "edwards": "curve_generate",
+    "montgomery": "curve_generate",
+    "dsa": "finite_generate",
+    "dh": "finite_generate",
+}
+PARAMETERS = {"dsa": "finite_generate", "dh": "finite_generate"}
 KEY_FORMS = {  # a module, or an instance in one
     CKK.RSA: "rsa_keys",
     CKK.EC: "ec_keys",
@@ -168,6 +201,19 @@ def deriver(family: str) -> KeyDeriver:
     if family not in DERIVERS:
         raise MechanismInvalid("the mechanism derives no keys")
     return cast(KeyDeriver, import_module(f"mrhsm_p11.crypto.{DERIVERS[family]}"))
+
+
+@cache
+def parameters(family: str) -> ParameterFamily:
+    """Return the module that makes domain parameters for this family. Raises MechanismInvalid where none does."""
+    if family not in PARAMETERS:
+        raise MechanismInvalid("the mechanism makes no domain parameters")
+    return cast(ParameterFamily, import_module(f"mrhsm_p11.crypto.{PARAMETERS[family]}"))
+
+
+def domain_form(key_type: int | None) -> DomainForm:
+    """Return what knows domain parameters of this type. Raises KeyTypeInconsistent where none does."""
+    return cast(DomainForm, key_form(key_type))
 
 
 @cache

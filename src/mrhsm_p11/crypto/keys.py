@@ -16,7 +16,16 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from mrhsm_p11.crypto import checks
+from mrhsm_p11.crypto import checks, der
+from mrhsm_p11.crypto.containers import (
+    DH_OID,
+    X942_DH_OID,
+    Algorithm,
+    open_private,
+    open_public,
+    private_key_info,
+    subject_public_key_info,
+)
 from mrhsm_p11.crypto.curves import Curve
 from mrhsm_p11.errors import KeyTypeInconsistent
 from mrhsm_p11.mapping.mechanisms import MechanismRow
@@ -63,24 +72,6 @@ def rsa_public(row: MechanismRow, material: Secret) -> rsa.RSAPublicKey:
     return key
 
 
-def ec_private(row: MechanismRow, material: Secret) -> ec.EllipticCurvePrivateKey:
-    """Load a private key for a mechanism. Raises KeyTypeInconsistent, KeySizeRange."""
-    key = _load_private(material)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise KeyTypeInconsistent("not an EC private key")
-    checks.key_size(row, key.key_size)
-    return key
-
-
-def ec_public(row: MechanismRow, material: Secret) -> ec.EllipticCurvePublicKey:
-    """Load a public key for a mechanism. Raises KeyTypeInconsistent, KeySizeRange."""
-    key = _load_public(material)
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise KeyTypeInconsistent("not an EC public key")
-    checks.key_size(row, key.key_size)
-    return key
-
-
 def private(material: Secret) -> PrivateKeyTypes:
     """Load a private key of any type. Raises KeyTypeInconsistent."""
     return _load_private(material)
@@ -98,8 +89,27 @@ def group(curve: Curve) -> ec.EllipticCurve:
 
 def pair(key: PrivateKeyTypes) -> tuple[Secret, Secret]:
     """Return a new key as material: (SubjectPublicKeyInfo, PKCS #8)."""
-    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return Secret(spki), Secret(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+    return Secret(public_der(key.public_key())), Secret(private_der(key))
+
+
+def public_der(key: PublicKeyTypes) -> bytes:
+    """Return a key's SubjectPublicKeyInfo, in the one form that is kept."""
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    algorithm, value = open_public(spki)
+    return subject_public_key_info(_as_pkcs3(algorithm), value) if algorithm[0] == X942_DH_OID else spki
+
+
+def private_der(key: PrivateKeyTypes) -> bytes:
+    """Return a key's PKCS #8, in the one form that is kept."""
+    pkcs8 = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    algorithm, value = open_private(pkcs8)
+    return private_key_info(_as_pkcs3(algorithm), value) if algorithm[0] == X942_DH_OID else pkcs8
+
+
+def _as_pkcs3(algorithm: Algorithm) -> Algorithm:
+    """Say of a Diffie-Hellman group what PKCS #3 says: OpenSSL knows groups by their prime and adds what it knows."""
+    prime, base, *_ = der.elements(der.only(algorithm[1], der.SEQUENCE))
+    return DH_OID, der.encode(der.SEQUENCE, *(der.encode(*number) for number in (prime, base)))
 
 
 def parse_private(pkcs8: bytes | memoryview, *, check: bool) -> PrivateKeyTypes:
@@ -114,8 +124,7 @@ def parse_public(spki: bytes) -> PublicKeyTypes:
 
 def public_info(pkcs8: bytes) -> bytes:
     """Return the SubjectPublicKeyInfo of a private key that does not carry its public half. Raises ValueError."""
-    key = parse_private(pkcs8, check=False).public_key()
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return public_der(parse_private(pkcs8, check=False).public_key())
 
 
 def _load_private(material: Secret) -> PrivateKeyTypes:

@@ -1,7 +1,7 @@
 """The material of an object: one secret string of bytes, and the attributes that it determines.
 
-Secret key: its bytes. Private key: PKCS #8 DER. Public key: SubjectPublicKeyInfo DER. Certificate: X.509 DER. Data:
-the value.
+Secret key: its bytes. Private key: PKCS #8 DER. Public key: SubjectPublicKeyInfo DER. Domain parameters:
+AlgorithmIdentifier DER. Certificate: X.509 DER. Data: the value.
 """
 
 from __future__ import annotations
@@ -154,6 +154,8 @@ def derived(cls: int, key_type: int | None, material: Secret) -> dict[int, Value
         return families.key_form(key_type).public_attributes(plain)
     if cls == CKO.PRIVATE_KEY:
         return families.key_form(key_type).private_attributes(plain)
+    if cls == CKO.DOMAIN_PARAMETERS:
+        return families.domain_form(key_type).domain_attributes(plain)
     if cls == CKO.CERTIFICATE:
         return dict(certificates.attributes(plain))
     return {CKA.VALUE: plain}
@@ -183,6 +185,8 @@ def _assembled(cls: int, key_type: int | None, given: Mapping[int, Value]) -> by
         return families.key_form(key_type).public_material(given)
     if cls == CKO.PRIVATE_KEY:
         return families.key_form(key_type).private_material(given)
+    if cls == CKO.DOMAIN_PARAMETERS:
+        return families.domain_form(key_type).domain_material(given)
     return given_bytes(given, CKA.VALUE)
 
 

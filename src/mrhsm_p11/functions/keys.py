@@ -32,6 +32,8 @@ def generate_key(session: int, mechanism: Mechanism | None, template: Template) 
     found = provider.session(session)
     asked = _given(mechanism)
     row = usage.mechanism_row(found.token.config, asked.type, CKF.GENERATE)
+    if row.mode == "parameters":
+        return _generate_parameters(found, row, asked.type, template)
     values = _prepared(row, CKO.SECRET_KEY, template, found.token)
     completed, store = _completed(values, Origin.GENERATE, found, asked.type)
     value_len = values[CKA.VALUE_LEN]
@@ -42,6 +44,13 @@ def generate_key(session: int, mechanism: Mechanism | None, template: Template) 
     else:
         record = store.insert(completed, engine.make_secret(row, asked.parameter, value_len))
     return found.token.enter_object(found, store, record).handle
+
+
+def _generate_parameters(session: Session, row: MechanismRow, mechanism: int, template: Template) -> int:
+    values = _prepared(row, CKO.DOMAIN_PARAMETERS, template, session.token)
+    completed, store = _completed(values, Origin.GENERATE, session, mechanism)
+    record = store.insert(completed, engine.generate_parameters(row, values))
+    return session.token.enter_object(session, store, record).handle
 
 
 def generate_key_pair(

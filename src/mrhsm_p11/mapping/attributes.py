@@ -62,7 +62,7 @@ _PAIR_KINDS = {
     CKK.DSA: "dsa",
     CKK.DH: "dh",
 }
-_DOMAIN_KINDS: dict[int, str] = {}
+_DOMAIN_KINDS = {CKK.DSA: "dsa", CKK.DH: "dh"}
 _KEY_KINDS = {
     **{(CKO.SECRET_KEY, key_type): (kind,) for key_type, kind in _SECRET_KINDS.items()},
     **{(CKO.PUBLIC_KEY, key_type): (f"{kind}-public",) for key_type, kind in _PAIR_KINDS.items()},

@@ -88,6 +88,8 @@ def complete(values: Values, origin: Origin, role: int | None, mechanism: int | 
         completed[CKA.PRIVATE] = cls in _GUARDED_CLASSES and (completed[CKA.TOKEN] is True or role == CKU.USER)
     if origin is Origin.UNWRAP and cls in _GUARDED_CLASSES:
         completed[CKA.EXTRACTABLE] = values.get(CKA.EXTRACTABLE, True)  # the standard's own default here
+    if cls == CKO.DOMAIN_PARAMETERS:
+        completed[CKA.LOCAL] = origin is Origin.GENERATE
     if cls in KEY_CLASSES:
         completed |= _history(cls, completed, origin, mechanism)
     return completed
