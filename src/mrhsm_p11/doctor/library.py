@@ -91,6 +91,10 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _last(output: str) -> str:
-    """Return the line of a failure that says most: keytool's own, else the last."""
+    """Return the line of a failure that says most: the library's own, keytool's, else the last."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return next((line for line in lines if line.startswith("keytool error")), lines[-1] if lines else "it said nothing")
+    for beginning in ("mrhsm_p11: ", "keytool error"):
+        for line in lines:
+            if line.startswith(beginning):
+                return line
+    return lines[-1] if lines else "it said nothing"
