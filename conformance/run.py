@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-LIMIT_S = 900.0
+LIMIT_S = 4000.0  # pkcs11-check in three places on a busy machine
 PASSED, SKIPPED = 0, 77
 WORDS = {PASSED: "passed", SKIPPED: "skipped"}
 

@@ -1,0 +1,29 @@
+"""pkcs11js's own test suite, from a checkout called pkcs11js, with the package from npm."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import mocha
+from outcome import Outcome
+from part import main
+from places import Place
+from workshop import Workshop
+
+VERSION = "2.1.7"
+
+
+def suite(place: Place, workshop: Workshop) -> Outcome:
+    text = (workshop.checkout("pkcs11js") / "test" / "test.js").read_text()
+    packages = workshop.node("pkcs11js", f"pkcs11js@{VERSION}", mocha.MOCHA)
+    tests = place.folder / "test"
+    tests.mkdir()
+    text = text.replace('require("../")', 'require("pkcs11js")')
+    text = re.sub(r'softHsmLib = "/usr/lib/softhsm/[^"]*"', f'softHsmLib = "{place.module}"', text)
+    (tests / "test.js").write_text(text.replace('pin = "12345"', f'pin = "{place.pins.user}"'))
+    return mocha.run(place, packages, tests)
+
+
+if __name__ == "__main__":
+    sys.exit(main("pkcs11js", suite))

@@ -1,0 +1,187 @@
+"""Where suites run: a fresh token of ours on each store, and SoftHSM2 beside it for calibration."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LABEL = "conformance"
+SOFTHSM = tuple(
+    Path(folder) / "softhsm" / "libsofthsm2.so" for folder in ("/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib64")
+)
+# What a host gives a module; nothing of the user's own PKCS #11 settings.
+_PASSED_ON = ("PATH", "LANG", "JAVA_HOME", "PYENV_ROOT")
+
+
+class Absent(Exception):
+    """Something that a place or suite needs is not on this machine; the text says what."""
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What a suite logs in with; some insist on their own."""
+
+    user: str = "12345"
+    so: str = "12345"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A module with one initialised token; `mrhsm` tells whether it is ours."""
+
+    name: str
+    folder: Path
+    module: Path
+    extra: dict[str, str]
+    mrhsm: bool = True
+    pins: Pins = field(default_factory=Pins)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        return {**passed_on, "HOME": str(self.folder), "LC_ALL": "C.UTF-8", **self.extra}
+
+    def run(
+        self, *command: object, limit_s: float = 120.0, cwd: Path | None = None, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in this place; output and errors are one text."""
+        return subprocess.run(
+            [str(word) for word in command],
+            env=self.environment | more,
+            cwd=cwd or self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=limit_s,
+            check=False,
+        )
+
+
+def need(program: str) -> str:
+    """Return a program's path. Raises Absent."""
+    found = shutil.which(program)
+    if found is None:
+        raise Absent(f"{program} is not installed")
+    return found
+
+
+def _checked(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(done.args)} failed:\n{done.stdout}")
+    return done.stdout
+
+
+def _mrhsm(place: Place, *words: object) -> str:
+    return _checked(place.run(sys.executable, "-m", "mrhsm_p11.cli.main", *words))
+
+
+def _home(folder: Path) -> Path:
+    (folder / "conf").mkdir(parents=True)
+    (folder / "logs").mkdir()
+    return folder
+
+
+def _our_module() -> Path:
+    import mrhsm_p11
+
+    return Path(mrhsm_p11.__file__).with_name("libmrhsm_p11.so")
+
+
+@contextlib.contextmanager
+def file_store(folder: Path, pins: Pins) -> Iterator[Place]:
+    """A token on the file store."""
+    place = Place("file", folder, _our_module(), {"MAPR_HOME": str(_home(folder))}, pins=pins)
+    _mrhsm(place, "init", "-label", LABEL, "-storetype", "file", "-sopin", pins.so, "-userpin", pins.user, "-nopinfile")
+    yield place
+
+
+@contextlib.contextmanager
+def kmip_store(folder: Path, pins: Pins) -> Iterator[Place]:
+    """A token on a KMIP appliance over mutual TLS."""
+    place = Place("kmip", folder, _our_module(), {"MAPR_HOME": str(_home(folder))}, pins=pins)
+    command = [sys.executable, "-m", "mrhsm_p11.appliance.main", "-with-parent", "-nosync"]
+    command += ["-certs", str(folder / "certs"), "-store", str(folder / "store.sqlite")]
+    with (folder / "appliance.log").open("wb") as log:
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert server.stdout is not None
+        ready = next((line for line in server.stdout if line.startswith("READY ")), None)
+        if ready is None:
+            raise RuntimeError(f"the appliance did not start: {(folder / 'appliance.log').read_text()}")
+        _, host, port = ready.split()
+        certs = folder / "certs"
+        _mrhsm(
+            place,
+            *(
+                "init",
+                "-label",
+                LABEL,
+                "-sopin",
+                pins.so,
+                "-userpin",
+                pins.user,
+                "-nopinfile",
+                "-ip",
+                host,
+                "-port",
+                port,
+            ),
+            *("-kmipversion", "1.4", "-cacert", certs / "ca.pem"),
+            *("-clientcert", certs / "client.pem", "-clientkey", certs / "client.key"),
+        )
+        yield place
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
+
+
+@contextlib.contextmanager
+def softhsm(folder: Path, pins: Pins) -> Iterator[Place]:
+    """SoftHSM2 with one token."""
+    module = next((path for path in SOFTHSM if path.exists()), None)
+    if module is None:
+        raise Absent("SoftHSM2 is not installed")
+    (folder / "tokens").mkdir(parents=True)
+    settings = folder / "softhsm2.conf"
+    settings.write_text(f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
+    place = Place("softhsm", folder, module, {"SOFTHSM2_CONF": str(settings)}, mrhsm=False, pins=pins)
+    tool = need("softhsm2-util")
+    _checked(place.run(tool, "--init-token", "--free", "--label", LABEL, "--so-pin", pins.so, "--pin", pins.user))
+    yield place
+
+
+PLACES: dict[str, Callable[[Path, Pins], AbstractContextManager[Place]]] = {
+    "file": file_store,
+    "kmip": kmip_store,
+    "softhsm": softhsm,
+}
+
+
+@contextlib.contextmanager
+def fresh(name: str, pins: Pins | None = None) -> Iterator[Place]:
+    """Make a place of this name in a temporary folder. Raises Absent."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"conformance-{name}-"))
+        yield stack.enter_context(PLACES[name](Path(folder) / "p", pins or Pins()))
+
+
+def slot_of(place: Place) -> int:
+    """Return the token's slot ID."""
+    listed = _checked(place.run(need("pkcs11-tool"), "--module", place.module, "--list-slots"))
+    for block in re.split(r"(?m)^Slot \d+ ", listed):
+        if re.search(rf"token label\s*:\s*{LABEL}\b", block):
+            found = re.match(r"\((0x[0-9a-f]+)\)", block)
+            assert found, block
+            return int(found[1], 16)
+    raise RuntimeError(f"no token {LABEL} in\n{listed}")
