@@ -131,6 +131,7 @@ class Ensemble:
         secure += ["-Dzookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNetty"]
         options = [*tls(first, root, first_provider), *secure, "-cp", f"{classes}:{JARS}"]
         self.client = Jvm(first, place, options, ["Visitor", self.where])
+        self.asked = time.monotonic()
 
     def ask(self) -> Seen:
         """Return what the client counted since it was last asked."""
@@ -143,7 +144,7 @@ class Ensemble:
         found = REPORT.search(process.stdout.readline())
         if found is None:
             raise Failed(f"the client has ended: {self.client.log.read_text()[-2000:]}")
-        self.asked, before = time.monotonic(), getattr(self, "asked", time.monotonic())
+        self.asked, before = time.monotonic(), self.asked
         return Seen(self.asked - before, *map(int, found.groups()[:5]), found[6])
 
     def watch(self, title: str, seconds: float = WATCH_S) -> Seen:
@@ -207,10 +208,7 @@ admin.enableServer=false
 def tls(node: Node, root: Path, first_provider: bool) -> list[str]:
     """Return the options that give ZooKeeper its TLS from the token."""
     options = [f"-Dtoken.authority={root}", "-Dzookeeper.ssl.clientAuth=need"]
-    options += [
-        f"-Dzookeeper.ssl.trustStore.location={root}",
-        "-Dzookeeper.ssl.trustStore.type=PEM",
-    ]  # for clients' names
+    options += [f"-Dzookeeper.ssl.trustStore.location={root}", "-Dzookeeper.ssl.trustStore.type=PEM"]
     options += [f"-Dzookeeper.{scope}.context.supplier.class=TokenContext" for scope in ("ssl", "ssl.quorum")]
     if first_provider:
         security = node.home / "conf" / "java.security"
@@ -253,7 +251,10 @@ def lived_through(folder: Path, first_provider: bool) -> str:
         print(f"quorum after {seconds:.1f} s", flush=True)
         before = zookeeper.watch("both appliances")
         group[0].kill()
+        served = group[1].answers()
         lost = zookeeper.watch("first appliance lost")
+        served = group[1].answers() - served
+        print(f"the other appliance answered {served} messages meanwhile", flush=True)
         restarted = zookeeper.restart_each()
         print(f"all served again {zookeeper.settle():.1f} s later", flush=True)
         group[0].start()
@@ -264,11 +265,13 @@ def lived_through(folder: Path, first_provider: bool) -> str:
             raise Failed(f"{title}: nothing was served")
         if seen.kept_failed or seen.sessions_failed:
             raise Failed(f"{title}: {seen}")
+    if served < lost.sessions:
+        raise Failed(f"{lost.sessions} handshakes with {served} messages: the key was not asked for")
     if not restarted.sessions:
         raise Failed("nothing was served during the rolling restart")
     return (
         f"quorum {seconds:.1f} s; one appliance lost: {lost.kept} writes+reads and {lost.sessions} new sessions in "
-        f"{lost.seconds:.0f} s, 0 failed"
+        f"{lost.seconds:.0f} s with {served} messages to the other, 0 failed"
     )
 
 

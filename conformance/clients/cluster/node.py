@@ -57,6 +57,10 @@ class Appliance:
                 return
         raise Failed(f"the appliance did not start: {(self.folder / 'appliance.log').read_text()[-500:]}")
 
+    def answers(self) -> int:
+        """Return how many messages it has answered."""
+        return (self.folder / "appliance.log").read_text().count(" mrhsm-appliance ")
+
     def kill(self) -> None:
         """End it without a farewell, as a power cut does."""
         process, self.process = self.process, None
