@@ -144,6 +144,7 @@ class Matrix:
     failures: list[str] = field(default_factory=list)
     _keys: dict[Any, Any] = field(default_factory=dict)
     _good: dict[tuple[int, str], Good | None] = field(default_factory=dict)
+    _pointed: list[Any] = field(default_factory=list)
 
     def check(self, fault: str, good: Good | None, function: str, rv: int, detail: object = "") -> None:
         """Compare an answer with the rule of a fault."""
@@ -267,18 +268,22 @@ class Matrix:
             pytest.skip(f"no sample of a parameter for CKM_{CKM.name(row.type)}")
         return found
 
-    def _parameters(self, row: MechanismRow) -> list[Any]:
+    def parameters(self, row: MechanismRow) -> list[Any]:
         if row.parameter is None:
             return [None]
         if row.parameter is bytes:
             return [*RAW]
         name = getattr(row.parameter, "struct", "")
-        return [SAMPLES[name](self.p11, row)] if name in SAMPLES else [None] if row.optional_parameter else []
+        if name not in SAMPLES:
+            return [None] if row.optional_parameter else []
+        sample = SAMPLES[name](self.p11, row)
+        self._pointed.append(self.p11._kept[-8:])  # what it points to, which the client keeps for a while only
+        return [sample]
 
     def _found(self, row: MechanismRow, use: Use) -> Good | None:
         first = use if use.name in ("Encrypt", "Digest", "Sign", "SignRecover") else USES[use.counterpart]
         key = self.key(row, first)
-        for parameter in self._parameters(row):
+        for parameter in self.parameters(row):
             for data in INPUTS:
                 good = Good(row, first, key, parameter, (data,), b"", repeats=False)
                 try:
