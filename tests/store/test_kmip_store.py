@@ -14,9 +14,9 @@ from mrhsm_p11.config import Config
 from mrhsm_p11.constants import CKA, CKK, CKO
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.errors import ActionProhibited, AttributeReadOnly, KeyFunctionNotPermitted
-from mrhsm_p11.kmip.attributes import attribute, name_attribute
+from mrhsm_p11.kmip.attributes import Link, attribute, name_attribute
 from mrhsm_p11.kmip.client import Client
-from mrhsm_p11.kmip.vocabulary import CryptographicAlgorithm, ObjectType, RevocationReasonCode
+from mrhsm_p11.kmip.vocabulary import CryptographicAlgorithm, LinkType, ObjectType, RevocationReasonCode
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import KeyState, ObjectGone
 from mrhsm_p11.store.kmip import blob
@@ -278,6 +278,109 @@ def test_what_another_tool_made_is_left_alone(place: KmipPlace, foreign: str) ->
     writable.delete(foreign)
     with pytest.raises(ObjectGone):
         place.open().load(foreign)
+
+
+WRITABLE = Config(foreign_objects="writable")
+
+
+@pytest.mark.parametrize("refused", [(), ("Application Specific Information",)], ids=["information", "custom"])
+def test_what_another_tool_made_is_changed_where_the_settings_say_so(
+    make_kmip_place: Make, make_appliance: Callable[..., Appliance], refused: tuple[str, ...]
+) -> None:
+    place = make_kmip_place(make_appliance(refuse_attributes=refused))
+    client = client_of_place(place)
+    uid = make_foreign(client, place)
+    changed = place.open(config=WRITABLE).update(uid, {CKA.LABEL: "ours", CKA.ID: b"7"})
+    changed = place.open(config=WRITABLE).update(changed.uid, {CKA.ID: b"8", CKA.DECRYPT: False})
+    assert (changed.uid, changed.foreign) == (uid, True)
+    for host, config in (("here", WRITABLE), ("there", WRITABLE), ("there", CACHED)):
+        record = place.open(host, config=config).load(uid)
+        expected = {CKA.LABEL: "ours", CKA.ID: b"8", CKA.DECRYPT: False, CKA.ENCRYPT: True, CKA.SENSITIVE: True}
+        assert kept(record, expected) == expected
+        assert {record.attributes[CKA.MODIFIABLE], record.attributes[CKA.DESTROYABLE]} == {config is WRITABLE}
+        assert record.foreign
+    with pytest.raises(AttributeReadOnly):
+        place.open().update(uid, {CKA.LABEL: "again"})
+    with pytest.raises(AttributeReadOnly):
+        place.open(config=WRITABLE).update(uid, {CKA.WRAP: True})  # which the usage mask does not grant
+    place.open(config=WRITABLE).destroy_own()
+    assert place.open().load(uid).attributes[CKA.LABEL] == "ours"
+    place.open(config=WRITABLE).delete(uid)
+
+
+def test_what_another_tool_made_is_not_changed_where_the_server_keeps_nothing(
+    make_kmip_place: Make, make_appliance: Callable[..., Appliance]
+) -> None:
+    place = make_kmip_place(make_appliance(refuse_attributes=("Application Specific Information", "x-")))
+    uid = make_foreign(client_of_place(place), place)
+    with pytest.raises(AttributeReadOnly):
+        place.open(config=WRITABLE).update(uid, {CKA.LABEL: "ours"})
+    assert place.open().load(uid).attributes[CKA.LABEL] == "theirs"
+
+
+def client_of_place(place: KmipPlace) -> Client:
+    return Client(make_pool(place.connection, CACHED))
+
+
+def make_foreign(client: Client, place: KmipPlace) -> str:
+    """Make what another tool would: an AES key to encrypt and decrypt with."""
+    sent = [
+        attribute("Cryptographic Algorithm", CryptographicAlgorithm.AES),
+        attribute("Cryptographic Length", 128),
+        attribute("Cryptographic Usage Mask", 12),
+        attribute("Object Group", place.group),
+        name_attribute("theirs"),
+    ]
+    uid = client.create(ObjectType.SYMMETRIC_KEY, sent, deadline=Deadline(5))
+    client.activate(uid, deadline=Deadline(5))
+    return uid
+
+
+# ---- pairs and data
+
+
+def links_of(place: KmipPlace, uid: str) -> list[Link]:
+    told = client_of_place(place).get_attributes(uid, ["Link"], deadline=Deadline(5))
+    return [one.attribute_value for one in told if isinstance(one.attribute_value, Link)]
+
+
+def test_the_halves_of_a_pair_are_linked(place: KmipPlace) -> None:
+    first, second = place.open().insert_pair(*ec_pair())
+    assert links_of(place, first.uid) == [
+        Link(link_type=LinkType.PRIVATE_KEY_LINK, linked_object_identifier=second.uid)
+    ]
+    assert links_of(place, second.uid) == [Link(link_type=LinkType.PUBLIC_KEY_LINK, linked_object_identifier=first.uid)]
+
+
+@pytest.mark.parametrize(
+    "refusal", [{"refuse_attributes": ("Link",)}, {"refuse_operations": ("ADD_ATTRIBUTE",)}], ids=str
+)
+def test_a_server_that_takes_no_links_is_asked_once(
+    make_kmip_place: Make, make_appliance: Callable[..., Appliance], refusal: dict[str, tuple[str, ...]]
+) -> None:
+    place = make_kmip_place(make_appliance(**refusal), config=CACHED)
+    store = place.open()
+    store.insert_pair(*ec_pair())
+    assert len(place.open("there").search({})) == 2
+    assert cost(store, lambda: store.insert_pair(*ec_pair())) == 2
+
+
+def test_data_is_secret_data_where_there_are_no_opaque_objects(
+    make_kmip_place: Make, make_appliance: Callable[..., Appliance]
+) -> None:
+    place = make_kmip_place(make_appliance(refuse_types=("OPAQUE_DATA",)))
+    given = data_object(LABEL="data", OBJECT_ID=b"1")
+    uid = place.open().insert(given, Secret(b"some text")).uid
+    store = place.open("there")
+    record = store.load(uid)
+    assert kept(record, given) == given
+    assert [found.uid for found in store.search({CKA.LABEL: "data"})] == [uid]
+    assert store.material(uid) == Secret(b"some text")
+    store.update(uid, {CKA.LABEL: "renamed"})
+    assert place.open().load(uid).attributes[CKA.LABEL] == "renamed"
+    store.delete(uid)
+    with pytest.raises(ObjectGone):
+        place.open().load(uid)
 
 
 @pytest.mark.parametrize(

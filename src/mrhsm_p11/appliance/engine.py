@@ -70,6 +70,8 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
     def _process_operation(self, operation: Any, payload: Any) -> Any:
         if self._refuses(operation):
             raise exceptions.OperationNotSupported(f"{operation.name.title()} operation is not supported.")
+        if operation is Operation.REGISTER and payload.object_type.name in self._options.refuse_types:
+            raise exceptions.InvalidField(f"The {payload.object_type.name} object type is not supported.")
         response = self._own.get(operation, lambda p: super(ApplianceEngine, self)._process_operation(operation, p))(
             payload
         )

@@ -40,6 +40,7 @@ HELP = {
     "versions": "KMIP versions spoken (1.0,1.1,1.2,1.3,1.4)",
     "nine": "refuse all operations but the nine that a server must have",
     "refuse_operations": "operations refused: REKEY,ADD_ATTRIBUTE,...",
+    "refuse_types": "object types that Register refuses, as in OPAQUE_DATA",
     "refuse_attributes": "attributes refused, x- for custom ones",
     "ignore_filters": "attributes that Locate takes no notice of",
     "unique_names": "refuse a Name that another object has",

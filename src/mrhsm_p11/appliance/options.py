@@ -28,6 +28,7 @@ class Options:
     nine: bool = False  # refuse every operation but the nine
     refuse_operations: tuple[str, ...] = ()  # as KMIP's enumeration spells them: REKEY, ADD_ATTRIBUTE
     refuse_attributes: tuple[str, ...] = ()  # by name, "x-" for all custom ones
+    refuse_types: tuple[str, ...] = ()  # of objects to register, as KMIP's enumeration spells them: OPAQUE_DATA
     ignore_filters: tuple[str, ...] = ()  # attribute names that Locate pretends not to see
     unique_names: bool = False  # refuse a Name that another object has
     keep_destroyed: bool = False  # Destroy leaves the attributes

@@ -18,6 +18,7 @@ from mrhsm_p11.store.base import Value
 
 SCHEMA = 1
 LIMIT = 2048
+FOREIGN = ""  # in place of a serial: the object is another tool's, only its attributes were changed here
 Changes = Mapping[int, Value | None]
 _Json = bool | int | str | list[int] | dict[str, "_Json"] | None
 

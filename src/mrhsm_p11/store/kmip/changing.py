@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from types import MappingProxyType
 
-from mrhsm_p11 import deadline
+from mrhsm_p11 import deadline, log
 from mrhsm_p11.constants import CKA
 from mrhsm_p11.errors import AttributeReadOnly
 from mrhsm_p11.kmip import object_payloads as payloads
@@ -14,11 +15,12 @@ from mrhsm_p11.kmip.errors import OperationFailed
 from mrhsm_p11.mapping import kmip_objects
 from mrhsm_p11.store.base import Attributes, Value
 from mrhsm_p11.store.kmip import blob as blobs
-from mrhsm_p11.store.kmip import records
+from mrhsm_p11.store.kmip import found, records
 from mrhsm_p11.store.kmip.blob import Blob
 from mrhsm_p11.store.kmip.connection import Servers
 from mrhsm_p11.store.kmip.found import CUSTOM, ID_NAMESPACE, LABEL_NAMESPACE, NAMESPACE, Found, Information
-from mrhsm_p11.store.kmip.reader import information, searchable
+from mrhsm_p11.store.kmip.plans import NEGOTIABLE
+from mrhsm_p11.store.kmip.reader import HIDDEN, UNSUPPORTED, information, searchable
 from mrhsm_p11.store.kmip.records import Entry, Shape
 from mrhsm_p11.store.kmip.sidecar import Note, Sidecar
 
@@ -33,8 +35,10 @@ class Changer:
     def update(self, entry: Entry, changes: Attributes, writable: bool) -> Entry:
         """Change an object that was just read; return it as it is now."""
         attributes = {**entry.record.attributes, **changes}
-        if entry.record.foreign and not (writable and entry.blob):
+        if entry.record.foreign and not writable:
             raise AttributeReadOnly(f"object {entry.record.uid} was made by another tool")
+        if entry.record.foreign and entry.blob is None:
+            return self._adopt(entry, attributes, changes)
         if entry.blob is None:
             return self._update_note(entry, attributes)
         shape = _shape(entry.found, attributes)
@@ -54,6 +58,24 @@ class Changer:
     def rewrite(self, told: Found, blob: Blob, attributes: Attributes) -> None:
         """Make an object carry this blob and these attributes' search entries; what it carries already is not sent."""
         self._modify(told, _rewritten(told, blobs.dump(blob), attributes))
+
+    def _adopt(self, entry: Entry, attributes: dict[int, Value], changes: Attributes) -> Entry:
+        """Give another tool's object its first blob. A file of this node alone would make hosts disagree."""
+        shape = _shape(entry.found, attributes)
+        _require_granted(entry.found, shape, changes)
+        blob, left = blobs.fit(Blob(blobs.FOREIGN, secrets.token_hex(8), records.changes_of(attributes, shape)))
+        text = blobs.dump(blob)
+        for home in () if left else (information(NAMESPACE, text), attribute(CUSTOM, text)):
+            try:
+                self._servers.client.add_attribute(entry.record.uid, home, deadline=deadline.current())
+            except OperationFailed as error:
+                if error.reason not in NEGOTIABLE | UNSUPPORTED | HIDDEN:
+                    raise
+                log.info(f"attributes of another tool's object are not taken as {home.attribute_name}: {error}")
+                continue
+            told = self._servers.client.get_attributes(entry.record.uid, deadline=deadline.current())
+            return _reread(found.read(entry.record.uid, told), None)
+        raise AttributeReadOnly(f"the server keeps no attributes of ours for object {entry.record.uid}")
 
     def _update_note(self, entry: Entry, attributes: dict[int, Value]) -> Entry:
         note = Note(entry.record.uid, attributes)

@@ -28,6 +28,7 @@ class Facts:
     entries: bool | None = None  # more of them: the search entries
     custom: bool | None = None  # x-mrhsm-p11 instead
     activation_date: bool | None = None
+    links: bool | None = None  # between the halves of a pair
     plain_names: bool | None = None  # any label as Name; False: ASCII, with a suffix
     rekey: bool | None = None
     not_created: tuple[str, ...] = ()  # algorithms that Create refuses

@@ -15,6 +15,7 @@ from mrhsm_p11.kmip.vocabulary import (
     ObjectType,
     OpaqueDataType,
     RecommendedCurve,
+    SecretDataType,
 )
 from mrhsm_p11.mapping import kmip_objects
 from mrhsm_p11.mapping.results import Fault, ServerFault
@@ -33,6 +34,8 @@ def formats_of(shape: Shape) -> tuple[KeyFormatType | None, ...]:
         return (KeyFormatType.RAW,)
     if shape.object_type in (ObjectType.PRIVATE_KEY, ObjectType.PUBLIC_KEY) and shape.key_type is not None:
         return kmip_objects.FORMATS[shape.cls, shape.key_type]
+    if shape.cls == CKO.DATA:
+        return (None, KeyFormatType.OPAQUE)  # as Opaque Object, else as Secret Data
     return (None,)
 
 
@@ -42,6 +45,9 @@ def pack(shape: Shape, material: Secret, format_: KeyFormatType | None) -> kmip.
         return kmip.Certificate(certificate_type=CertificateType.X_509, certificate_value=material.reveal())
     if format_ is None:
         return kmip.OpaqueObject(opaque_data_type=OpaqueDataType.NONE, opaque_data_value=material)
+    if shape.cls == CKO.DATA:
+        secret = Secret(material.view())
+        return kmip.SecretData(secret_data_type=SecretDataType.SEED, key_block=kmip.key_block(secret, format_))
     block = kmip.key_block(_converted(material, format_), format_, shape.algorithm, shape.length)
     if shape.object_type is ObjectType.PRIVATE_KEY:
         return kmip.PrivateKey(key_block=block)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from mrhsm_p11.constants import CK, CKA, CKC, CKK, CKO
@@ -65,7 +65,7 @@ def changes_of(attributes: Attributes, shape: Shape) -> Changes:
         if not from_material and (derived.get(cka) != value or cka in _ALWAYS_SAID):
             changes[cka] = value
     changes.update({cka: None for cka in derived if cka not in attributes and cka != CKA.VALUE_LEN})
-    if (shape.cls, shape.key_type) != as_read:
+    if (shape.cls, shape.key_type) != as_read or shape.cls == CKO.DATA:  # data may come to be Secret Data
         changes[CKA.CLASS] = shape.cls
         if shape.key_type is not None and shape.cls in KEYS:
             changes[CKA.KEY_TYPE] = shape.key_type
@@ -82,7 +82,9 @@ def entry(found: Found, note: Note | None) -> Entry | None:
     blob = blob_of(found)
     if blob is not None:
         rest = note.attributes if note is not None and blob.rest else {}
-        attributes, foreign = _ours(found, {**rest, **blob.attributes}), False
+        attributes, foreign = _ours(found, {**rest, **blob.attributes}), blob.serial == blobs.FOREIGN
+        if foreign and attributes is not None:
+            attributes |= {CKA.MODIFIABLE: False, CKA.DESTROYABLE: False}
     elif note is not None and note.whole:
         attributes, foreign = {cka: value for cka, value in note.attributes.items() if value is not None}, False
     else:
@@ -93,6 +95,12 @@ def entry(found: Found, note: Note | None) -> Entry | None:
     idle = cls not in KEYS and found.state is KeyState.PRE_ACTIVE
     state = KeyState.ACTIVE if idle else found.state
     return Entry(Record(found.uid, MappingProxyType(attributes), state, foreign), found, blob, note)
+
+
+def writable(entry: Entry) -> Entry:
+    """Return another tool's object as one that may be changed and destroyed."""
+    attributes = {**entry.record.attributes, CKA.MODIFIABLE: True, CKA.DESTROYABLE: True}
+    return replace(entry, record=replace(entry.record, attributes=MappingProxyType(attributes)))
 
 
 def blob_of(found: Found) -> Blob | None:

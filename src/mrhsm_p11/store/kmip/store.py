@@ -16,6 +16,7 @@ from mrhsm_p11.errors import ActionProhibited, AttributeValueInvalid, DeviceErro
 from mrhsm_p11.kmip.errors import KMIPError, OperationFailed
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Attributes, ObjectGone, Record, Store
+from mrhsm_p11.store.kmip import records
 from mrhsm_p11.store.kmip.bare import BareReader
 from mrhsm_p11.store.kmip.cache import Cache
 from mrhsm_p11.store.kmip.changing import Changer
@@ -23,6 +24,7 @@ from mrhsm_p11.store.kmip.connection import Servers, reported, require_identifie
 from mrhsm_p11.store.kmip.creating import Creator
 from mrhsm_p11.store.kmip.learned import Learned
 from mrhsm_p11.store.kmip.lifecycle import Lifecycle
+from mrhsm_p11.store.kmip.linking import link_pair
 from mrhsm_p11.store.kmip.reader import NoGetAttributes, Reader, id_filter, label_filters
 from mrhsm_p11.store.kmip.records import Entry
 from mrhsm_p11.store.kmip.sidecar import Sidecar
@@ -79,6 +81,13 @@ class KmipStore(Store):
         self._cache.keep(entry)
         self._cache.keep_material(entry.record.uid, material)
         return entry.record
+
+    def insert_pair(
+        self, public: tuple[Attributes, Secret], private: tuple[Attributes, Secret]
+    ) -> tuple[Record, Record]:
+        first, second = super().insert_pair(public, private)
+        link_pair(self._servers, self._learned, first.uid, second.uid)
+        return first, second
 
     def generate(self, attributes: Attributes) -> Record:
         length = attributes.get(CKA.VALUE_LEN)
@@ -209,7 +218,7 @@ class KmipStore(Store):
         if entry is None:
             self._cache.drop(uid)
             raise ObjectGone(f"object {uid} is destroyed")
-        self._cache.keep(entry)
+        entry = self._kept(entry)
         if secret is not None:
             self._cache.keep_material(uid, secret)
         return entry, secret
@@ -223,6 +232,8 @@ class KmipStore(Store):
         return self._bare.look(uid)
 
     def _kept(self, entry: Entry) -> Entry:
+        if entry.record.foreign and self._config.foreign_objects == "writable":
+            entry = records.writable(entry)
         self._cache.keep(entry)
         return entry
 
