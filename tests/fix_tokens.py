@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,7 +104,7 @@ def file_token(make_token: Callable[..., TokenOnDisk]) -> TokenOnDisk:
 FILE_STEPS = ("open", "write", "fsync", "rename", "unlink", "mkdir", "fchmod", "fchown", "rmdir")
 
 
-def run_killed_at(step: int, act: Callable[[], object]) -> bool:
+def run_killed_at(step: int, act: Callable[[], object], kinds: Sequence[str] = FILE_STEPS) -> bool:
     """Run `act` in a forked child that is killed just before its step-th change to a file system; True if it was.
 
     Raises AssertionError where the child failed by itself.
@@ -113,7 +113,7 @@ def run_killed_at(step: int, act: Callable[[], object]) -> bool:
     if child == 0:
         status = 1
         try:
-            _kill_before(step)
+            _kill_before(step, kinds)
             act()
             status = 0
         finally:
@@ -123,7 +123,7 @@ def run_killed_at(step: int, act: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def _kill_before(step: int) -> None:
+def _kill_before(step: int, kinds: Sequence[str]) -> None:
     """Replace, in this process for good, the os functions that change files by ones that count."""
     done = 0
 
@@ -137,17 +137,17 @@ def _kill_before(step: int) -> None:
 
         return call
 
-    for name in FILE_STEPS:
+    for name in kinds:
         setattr(os, name, counted(getattr(os, name)))
 
 
-def run_all_killed(act: Callable[[], object], check: Callable[[int], None]) -> int:
+def run_all_killed(act: Callable[[], object], check: Callable[[int], None], kinds: Sequence[str] = FILE_STEPS) -> int:
     """Kill `act` before each of its steps in turn, and `check(step)` what is left, until it runs through.
 
     The caller restores the state in `check`. Return the number of steps.
     """
     step = 1
-    while run_killed_at(step, act):
+    while run_killed_at(step, act, kinds):
         check(step)
         step += 1
     return step - 1
