@@ -21,6 +21,10 @@ USES = {
     CKF.VERIFY: set(families.SIGNATURES),
     CKF.SIGN_RECOVER: set(families.RECOVERS),
     CKF.VERIFY_RECOVER: set(families.RECOVERS),
+    CKF.MESSAGE_ENCRYPT: set(families.CIPHERS),
+    CKF.MESSAGE_DECRYPT: set(families.CIPHERS),
+    CKF.MESSAGE_SIGN: set(families.SIGNATURES),
+    CKF.MESSAGE_VERIFY: set(families.SIGNATURES),
     CKF.DIGEST: {"digest"},
     CKF.GENERATE: {"random", *families.MAKERS, *families.PARAMETERS},
     CKF.GENERATE_KEY_PAIR: set(families.PAIRS),
@@ -97,6 +101,14 @@ def test_uses_come_in_pairs(row: MechanismRow) -> None:
     pairs = ((CKF.ENCRYPT, CKF.DECRYPT), (CKF.WRAP, CKF.UNWRAP), (CKF.SIGN, CKF.VERIFY))
     for there, back in (*pairs, (CKF.SIGN_RECOVER, CKF.VERIFY_RECOVER)):
         assert bool(row.flags & there) == bool(row.flags & back)
+
+
+@rows
+def test_messages_go_with_what_is_done_to_one(row: MechanismRow) -> None:
+    assert bool(row.flags & CKF.MESSAGE_SIGN) == bool(row.flags & CKF.SIGN) == bool(row.flags & CKF.MESSAGE_VERIFY)
+    assert bool(row.flags & CKF.MESSAGE_ENCRYPT) == bool(row.flags & CKF.MESSAGE_DECRYPT)
+    assert bool(row.flags & CKF.MESSAGE_ENCRYPT) == (row.message_parameter is not None)
+    assert row.told_flags & ~CKF.MULTI_MESSAGE == row.flags
 
 
 @rows

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from mrhsm_p11.abi.messages import MessageParameter
+from mrhsm_p11.abi.messages import LentParameter
 from mrhsm_p11.abi.parameters import parameter_reader
 from mrhsm_p11.abi.plan import Role, Step
 from mrhsm_p11.abi.structs import LONGEST, info_writer, pointed_bytes
@@ -20,6 +20,7 @@ from mrhsm_p11.constants import CKR
 from mrhsm_p11.errors import ArgumentsBad, DataLenRange, MechanismParamInvalid, PinLenRange
 from mrhsm_p11.mapping.mechanisms import ROWS
 from mrhsm_p11.parameters import Mechanism, Parameter
+from mrhsm_p11.parameters.messages import LentMechanism
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.token.operations import MORE_FOLLOWS
 
@@ -119,8 +120,22 @@ def _name(ffi: Any, step: Step) -> Crossing:
 def _message(ffi: Any, step: Step) -> Crossing:
     at = step.index
 
-    def read(args: Arguments) -> MessageParameter:
-        return MessageParameter(ffi, args[at], args[at + 1])
+    def read(args: Arguments) -> LentParameter:
+        return LentParameter(ffi, args[at], args[at + 1])
+
+    return Crossing(read=read)
+
+
+def _lent_mechanism(ffi: Any, step: Step) -> Crossing:
+    at = step.index
+
+    def read(args: Arguments) -> LentMechanism | None:
+        given = args[at]
+        return (
+            LentMechanism(given.mechanism, LentParameter(ffi, given.pParameter, given.ulParameterLen))
+            if given
+            else None
+        )
 
     return Crossing(read=read)
 
@@ -338,6 +353,7 @@ CROSSINGS: dict[Role, Callable[[Any, Step], Crossing]] = {
     Role.LABEL: _label,
     Role.NAME: _name,
     Role.MECHANISM: _mechanism,
+    Role.LENT_MECHANISM: _lent_mechanism,
     Role.MESSAGE: _message,
     Role.TEMPLATE: _template,
     Role.INITIALIZE_ARGS: _initialize_args,

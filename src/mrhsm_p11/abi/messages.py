@@ -13,8 +13,8 @@ from mrhsm_p11.parameters import Parameter
 _readers: dict[type[Parameter], Callable[[Any, int], Parameter]] = {}
 
 
-class MessageParameter:
-    """A structure whose kind only the active operation knows; lent to a handler for the time of its call."""
+class LentParameter:
+    """A parameters.messages.Lent, for the time of one call."""
 
     __slots__ = ("_ffi", "_length", "_pointer")
 
@@ -27,6 +27,13 @@ class MessageParameter:
     def given(self) -> bool:
         """Tell whether there is any."""
         return bool(self._pointer or self._length)
+
+    def require(self, shape: type[Parameter], *places: str) -> None:
+        """Raise MechanismParamInvalid unless it has this shape's size and all these places."""
+        if not self._pointer or self._length != self._ffi.sizeof(shape.struct):
+            raise MechanismParamInvalid(f"{self._length} bytes are not a {shape.struct}")
+        for place in places:
+            self._place(shape, place)
 
     def read(self, shape: type[Parameter]) -> Parameter:
         """Return its present value. Raises MechanismParamInvalid on another size."""

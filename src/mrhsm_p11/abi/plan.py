@@ -19,6 +19,7 @@ class Role(enum.Enum):
     LABEL = "32 bytes of text, blank-padded"
     NAME = "text that a zero byte ends"
     MECHANISM = "a mechanism with its parameter"
+    LENT_MECHANISM = "a mechanism whose parameter is a message's, read and written"
     MESSAGE = "pointer and length of a message's parameter, read and written"
     TEMPLATE = "attributes with values"
     INITIALIZE_ARGS = "the argument of C_Initialize"
@@ -90,6 +91,10 @@ EXCEPTIONS = {
     ("C_GenerateRandom", "RandomData"): (Role.FILL, 2),
     ("C_WaitForSlotEvent", "pRserved"): (Role.RESERVED, 1),
     ("C_LoginUser", "pUsername"): (Role.BYTES, 2),
+    ("C_MessageEncryptInit", "pMechanism"): (Role.LENT_MECHANISM, 1),
+    ("C_MessageDecryptInit", "pMechanism"): (Role.LENT_MECHANISM, 1),
+    ("C_WrapKeyAuthenticated", "pMechanism"): (Role.LENT_MECHANISM, 1),
+    ("C_UnwrapKeyAuthenticated", "pMechanism"): (Role.LENT_MECHANISM, 1),
     ("C_SignMessageNext", "pSignature"): (Role.LAST_ROOM, 2),
     ("C_VerifyMessageNext", "pSignature"): (Role.LAST_INPUT, 2),
     ("C_EncapsulateKey", "phKey"): (Role.MADE, 1),

@@ -121,7 +121,7 @@ def get_mechanism_info(slot_id: int, type: int) -> tuple[int, int, int]:
     current = provider.require()
     current.slot(slot_id)
     row = usage.mechanism_row(current.config, type)
-    return row.min_key, row.max_key, row.flags
+    return row.min_key, row.max_key, row.told_flags
 
 
 def init_token(slot_id: int, pin: Secret | None, label: bytes) -> None:

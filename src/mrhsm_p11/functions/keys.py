@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mrhsm_p11 import log
 from mrhsm_p11.constants import CKA, CKF, CKK, CKO
 from mrhsm_p11.crypto import engine, material
@@ -30,7 +32,7 @@ __all__ = ["generate_key", "generate_key_pair", "unwrap_key", "wrap_key"]
 
 def generate_key(session: int, mechanism: Mechanism | None, template: Template) -> int:
     found = provider.session(session)
-    asked = _given(mechanism)
+    asked = given(mechanism)
     row = usage.mechanism_row(found.token.config, asked.type, CKF.GENERATE)
     if row.mode == "parameters":
         return _generate_parameters(found, row, asked.type, template)
@@ -58,7 +60,7 @@ def generate_key_pair(
 ) -> tuple[int, int]:
     """Make both halves or neither; return the handles of public and private key."""
     found = provider.session(session)
-    asked = _given(mechanism)
+    asked = given(mechanism)
     row = usage.mechanism_row(found.token.config, asked.type, CKF.GENERATE_KEY_PAIR)
     public_values = _prepared(row, CKO.PUBLIC_KEY, public_template, found.token)
     private_values = _prepared(row, CKO.PRIVATE_KEY, private_template, found.token)
@@ -83,10 +85,10 @@ def generate_key_pair(
 
 def wrap_key(session: int, mechanism: Mechanism | None, wrapping_key: int, key: int, room: int | None) -> Outcome:
     token = provider.session(session).token
-    asked = _given(mechanism)
+    asked = given(mechanism)
     row, wrapping = usage.permit(token, usage.WRAP, asked.type, wrapping_key)
     wrapped = usage.find_key(token, key)
-    _require_wrappable(row, wrapping, wrapped)
+    require_wrappable(row, wrapping, wrapped)
     plain = wrapped.material()
     kek = wrapping.material()
     needed = engine.wrapped_size(row, asked.parameter, len(plain), kek)
@@ -100,25 +102,38 @@ def unwrap_key(
 ) -> int:
     found = provider.session(session)
     token = found.token
-    asked = _given(mechanism)
+    asked = given(mechanism)
     row, unwrapping = usage.permit(token, usage.UNWRAP, asked.type, unwrapping_key)
+
+    def unwrap() -> Secret:
+        plain = engine.unwrap(row, asked.parameter, unwrapping.material(), wrapped)
+        _require_checksum(token, asked, wrapped, plain)
+        return plain
+
+    return bring_in(found, row, unwrapping, template, unwrap)
+
+
+def bring_in(
+    session: Session, row: MechanismRow, unwrapping: Object, template: Template, unwrap: Callable[[], Secret]
+) -> int:
+    """Make the key that `unwrap` gives, once its template has passed; return its handle."""
+    token = session.token
     values = _with_template(rules.decode(template), unwrapping)
     if values.get(CKA.TOKEN) is True:
-        found.require_writable()
+        session.require_writable()
     rules.check(values, Origin.UNWRAP, token.role)
-    completed, store = _completed(values, Origin.UNWRAP, found, None)
-    plain = engine.unwrap(row, asked.parameter, unwrapping.material(), wrapped)
-    _require_checksum(token, asked, wrapped, plain)
+    completed, store = _completed(values, Origin.UNWRAP, session, None)
+    plain = unwrap()
     cls, key_type = kind_of(values)
     if key_type is None or (cls != CKO.SECRET_KEY and not row.wraps_private):
         raise TemplateInconsistent("the mechanism wraps no such object")
     value_len = values.get(CKA.VALUE_LEN)
     secret = material.unwrapped(row, cls, key_type, value_len if isinstance(value_len, int) else None, plain)
     record = store.insert(completed, secret)
-    return token.enter_object(found, store, record).handle
+    return token.enter_object(session, store, record).handle
 
 
-def _given(mechanism: Mechanism | None) -> Mechanism:
+def given(mechanism: Mechanism | None) -> Mechanism:
     if mechanism is None:
         raise ArgumentsBad("no mechanism is given")
     return mechanism
@@ -149,7 +164,7 @@ def _has_size(values: Values, value_len: int) -> bool:
     return kind_of(values)[1] != CKK.AES or value_len in material.AES_KEY_BYTES
 
 
-def _require_wrappable(row: MechanismRow, wrapping: Object, wrapped: Object) -> None:
+def require_wrappable(row: MechanismRow, wrapping: Object, wrapped: Object) -> None:
     if wrapped.cls == CKO.PUBLIC_KEY or (wrapped.cls == CKO.PRIVATE_KEY and not row.wraps_private):
         raise KeyNotWrappable("the mechanism wraps no key of this class")
     if not wrapped.is_true(CKA.EXTRACTABLE):

@@ -34,6 +34,10 @@ _CANCELLED = {
     CKF.SIGN_RECOVER: ("sign_recover",),
     CKF.VERIFY: ("verify", "verify_signature"),
     CKF.VERIFY_RECOVER: ("verify_recover",),
+    CKF.MESSAGE_ENCRYPT: ("message_encrypt",),
+    CKF.MESSAGE_DECRYPT: ("message_decrypt",),
+    CKF.MESSAGE_SIGN: ("message_sign",),
+    CKF.MESSAGE_VERIFY: ("message_verify",),
 }
 
 
@@ -100,6 +104,7 @@ def session_cancel(session: int, flags: int) -> None:
         if flags & flag:
             for family in families:
                 found.operations.pop(family, None)
+                found.messages.pop(family, None)
     if flags & CKF.FIND_OBJECTS:
         found.found = None
 

@@ -8,6 +8,7 @@ from mrhsm_p11.constants import CKF, CKS, CKU
 from mrhsm_p11.errors import OperationNotInitialized, SessionReadOnly
 
 if TYPE_CHECKING:
+    from mrhsm_p11.token.messages import Messages
     from mrhsm_p11.token.operations import Active
     from mrhsm_p11.token.token import Token
 
@@ -24,13 +25,14 @@ STATES = {
 class Session:
     """One session of a token. At most one operation of each family is active in it."""
 
-    __slots__ = ("device_error", "found", "handle", "operations", "token", "writable")
+    __slots__ = ("device_error", "found", "handle", "messages", "operations", "token", "writable")
 
     def __init__(self, handle: int, token: Token, *, writable: bool) -> None:
         self.handle = handle
         self.token = token
         self.writable = writable
         self.operations: dict[str, Active] = {}
+        self.messages: dict[str, Messages] = {}  # processes of many messages
         self.found: list[int] | None = None  # handles still to be given, last first; None: no search is active
         self.device_error = 0
 
@@ -62,4 +64,5 @@ class Session:
     def cancel(self) -> None:
         """End every operation and search."""
         self.operations.clear()
+        self.messages.clear()
         self.found = None

@@ -67,6 +67,11 @@ class MechanismRow:
     optional_parameter: bool = False  # NULL stands for the structure's defaults
     message_parameter: ParameterClass = None  # of the message functions of 3.0
 
+    @property
+    def told_flags(self) -> int:
+        """What C_GetMechanismInfo tells: `flags`, and whether messages are taken in parts."""
+        return self.flags | (CKF.MULTI_MESSAGE if self.multipart and self.flags & MESSAGES else 0)
+
     def allows(self, key_bits: int) -> bool:
         """Tell whether a key of this size may be used or made."""
         over, rest = divmod(key_bits - self.min_key * self.key_unit_bits, self.key_step * self.key_unit_bits)
@@ -75,5 +80,8 @@ class MechanismRow:
 
 CRYPT = CKF.ENCRYPT | CKF.DECRYPT
 WRAPS = CKF.WRAP | CKF.UNWRAP
-SIGNS = CKF.SIGN | CKF.VERIFY
+CRYPTS_MESSAGES = CKF.MESSAGE_ENCRYPT | CKF.MESSAGE_DECRYPT
+SIGNS_MESSAGES = CKF.MESSAGE_SIGN | CKF.MESSAGE_VERIFY
+MESSAGES = CRYPTS_MESSAGES | SIGNS_MESSAGES
+SIGNS = CKF.SIGN | CKF.VERIFY | SIGNS_MESSAGES  # what signs one message signs many
 RECOVERS = CKF.SIGN_RECOVER | CKF.VERIFY_RECOVER

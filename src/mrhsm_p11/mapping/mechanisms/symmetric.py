@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from mrhsm_p11.constants import CKF, CKK, CKM
-from mrhsm_p11.mapping.mechanisms.row import CRYPT, WRAPS, Family, MechanismRow, ParameterClass
+from mrhsm_p11.mapping.mechanisms.row import CRYPT, CRYPTS_MESSAGES, WRAPS, Family, MechanismRow, ParameterClass
+from mrhsm_p11.parameters.messages import GCMMessageParams
 from mrhsm_p11.parameters.symmetric import CTRParams, GCMParams
+
+SEALS = CRYPT | WRAPS | CRYPTS_MESSAGES
 
 
 def _aes(
@@ -16,6 +19,7 @@ def _aes(
     *,
     private: bool,
     fills_to: int = 1,
+    message: ParameterClass = None,
 ) -> MechanismRow:
     return MechanismRow(
         type,
@@ -30,6 +34,7 @@ def _aes(
         parameter=parameter,
         wraps_private=private,
         fills_to=fills_to,
+        message_parameter=message,
     )
 
 
@@ -39,7 +44,7 @@ ROWS = (
     _aes(CKM.AES_CBC, "block", "cbc", CRYPT | WRAPS, bytes, private=False, fills_to=16),
     _aes(CKM.AES_CBC_PAD, "block", "cbc-pad", CRYPT | WRAPS, bytes, private=True),
     _aes(CKM.AES_CTR, "block", "ctr", CRYPT | WRAPS, CTRParams, private=False),
-    _aes(CKM.AES_GCM, "aead", "gcm", CRYPT | WRAPS, GCMParams, private=True),
+    _aes(CKM.AES_GCM, "aead", "gcm", SEALS, GCMParams, private=True, message=GCMMessageParams),
     # The parameter, where given, is the initial value: the primitives know the standard's own only.
     _aes(CKM.AES_KEY_WRAP, "keywrap", "kw", CRYPT | WRAPS, bytes, private=True, fills_to=8),
     # Deprecated in 3.0 in favour of one or the other name: 2.40 gave it PKCS #7 padding, and SunPKCS11 relies on it.
