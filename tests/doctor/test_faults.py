@@ -122,6 +122,22 @@ def group_readable(scene: Scene) -> None:
     (scene.home.config.tokens_dir / "mrhsm.conf").chmod(0o640)
 
 
+def log_of_root(scene: Scene) -> None:
+    """What a first `mrhsm` as root leaves behind where the daemons are somebody else."""
+    (scene.home.path / "logs" / "mrhsm.log").touch(mode=0o640)
+    tokens_dir = scene.home.config.tokens_dir
+    for path in (tokens_dir, *tokens_dir.rglob("*")):
+        os.chown(path, 12345, 12345)
+
+
+def settings_of_all(scene: Scene) -> None:
+    (scene.home.conf / "maprhsm.conf").chmod(0o666)
+
+
+def another_token_named(scene: Scene) -> None:
+    (scene.home.conf / "maprhsm.conf").write_text(f'settings_key = "{"0" * 64}"\n')
+
+
 def symlink(scene: Scene) -> None:
     file = scene.folder / "cldb.key.enc"
     file.rename(scene.home.path / "elsewhere")
@@ -214,6 +230,9 @@ def server(scene: Scene, act: Callable[[inspecting.Client, Deadline], object]) -
 FAULTS: tuple[tuple[Callable[[Scene], None], str, str, str], ...] = (
     (chmod, "files", "broken", "user.pin has mode 0444: others than its owner may use it"),
     (group_readable, "files", "broken", "mrhsm.conf has mode 0640: others than its owner may use it"),
+    (log_of_root, "log", "warning", "the daemons of 12345 cannot log"),
+    (settings_of_all, "settings", "warning", "maprhsm.conf may be written by others than its owner"),
+    (another_token_named, "login", "broken", "is not the one that settings_key in maprhsm.conf names"),
     (symlink, "files", "broken", "cldb.key.enc is a symbolic link"),
     (stranger, "files", "broken", "user.pin does not belong to"),
     (stale_pin, "pin", "broken", "user.pin is stale"),
