@@ -54,6 +54,7 @@ class Cryptoki:
     """One loaded library."""
 
     def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
         self.ffi = declarations()
         self.lib = self.ffi.dlopen(str(path))
         self._kept: list[Any] = []  # C values that the call under way points to

@@ -1,4 +1,5 @@
-/* stuck LIBRARY: fork while another thread is inside C_GetInfo; prints whether the fork was quick and what the child is
+/* stuck LIBRARY [wait]: fork while another thread is inside C_GetInfo, or in C_WaitForSlotEvent, which C_Finalize then
+ * ends; prints whether the fork was quick and what the child is
  * answered. Signals, SIGPIPE included, keep their default action. */
 #include <pthread.h>
 #include <sys/wait.h>
@@ -7,6 +8,14 @@
 #include "host.h"
 
 static CK_FUNCTION_LIST_PTR p11;
+
+static void *wait_for_event(void *unused)
+{
+    CK_SLOT_ID slot;
+
+    show("event", p11->C_WaitForSlotEvent(0, &slot, NULL));
+    return NULL;
+}
 
 static void *call(void *unused)
 {
@@ -33,7 +42,7 @@ int main(int count, char **words)
 
     p11 = load(words[1], RTLD_LAZY);
     show("initialize", p11->C_Initialize(NULL));
-    pthread_create(&thread, NULL, call, NULL);
+    pthread_create(&thread, NULL, count > 2 ? wait_for_event : call, NULL);
     usleep(300000);
     before = now();
     pid_t pid = fork();
@@ -46,6 +55,8 @@ int main(int count, char **words)
     printf("fork quick %d\n", now() - before < 1);
     waitpid(pid, &status, 0);
     printf("child ended %d\n", status);
+    if (count > 2)
+        show("finalize", p11->C_Finalize(NULL));
     pthread_join(thread, NULL);
     show("slots", p11->C_GetSlotList(CK_FALSE, NULL, &slots));
     return 0;

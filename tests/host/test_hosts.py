@@ -147,6 +147,14 @@ def test_a_fork_passes_a_call_that_waits_on_the_network(host: Host, doctored: Do
     assert lines[-1] == "slots 0x0"
 
 
+def test_a_fork_passes_a_call_that_waits_for_a_token(host: Host) -> None:
+    lines = ended_well(host("stuck", "wait")).splitlines()
+    assert "fork quick 1" in lines
+    assert "child: initialize 0x0" in lines
+    assert "child ended 0" in lines
+    assert sorted(lines[-3:]) == [f"event {NOT_INITIALIZED}", "finalize 0x0", f"slots {NOT_INITIALIZED}"]
+
+
 def test_a_child_of_a_call_that_would_not_leave_is_refused_not_hung(host: Host, doctored: Doctored) -> None:
     slow = SLOW.format(how="time.sleep(3.5)")
     lines = ended_well(host("stuck", library=doctored("functions/general.py", slow))).splitlines()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mrhsm_p11 import __version__
+from mrhsm_p11 import __version__, hostcalls
 from mrhsm_p11.constants import CK, CKF, CRYPTOKI
 from mrhsm_p11.errors import (
     ArgumentsBad,
     CantLock,
-    FunctionNotSupported,
+    CryptokiNotInitialized,
     NoEvent,
     SessionExists,
 )
@@ -37,6 +37,7 @@ MANUFACTURER = "HPE MapR-HSM"
 MODEL = "MapRHSM"
 DESCRIPTION = "PKCS#11 on KMIP key managers"
 CALLBACKS = 4
+LOOK_AGAIN_S = 0.5  # for tokens that came or went
 
 
 class InitializeArgs(Protocol):
@@ -141,13 +142,21 @@ def init_token(slot_id: int, pin: Secret | None, label: bytes) -> None:
 
 
 def wait_for_slot_event(flags: int, reserved: bool) -> int:
-    """Slots do not come and go while a host looks on: there is never an event, and no waiting for one."""
-    provider.require()
+    """Return a slot whose token another process made or removed, waiting for one unless CKF_DONT_BLOCK is set.
+
+    Of several that wait, one is told of an event. C_Finalize ends the wait.
+    """
+    current = provider.require()
     if reserved:
         raise ArgumentsBad("pReserved is set")
-    if not flags & CKF.DONT_BLOCK:
-        raise FunctionNotSupported("there will be no event to wait for")
-    raise NoEvent
+    while (slot := current.slots.take_event()) is None:
+        if flags & CKF.DONT_BLOCK:
+            raise NoEvent
+        with hostcalls.around_wait():
+            stopped = current.stopped.wait(LOOK_AGAIN_S)
+        if stopped:
+            raise CryptokiNotInitialized
+    return slot
 
 
 def _token_flags(slot: Slot) -> int:

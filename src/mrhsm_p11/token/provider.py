@@ -28,6 +28,7 @@ class Provider:
         self.directory = TokenDirectory(settings.tokens_dir)
         self.handles = itertools.count(1)  # of objects and sessions: never reused, so a stale one is always noticed
         self.sessions: dict[int, Session] = {}
+        self.stopped = threading.Event()
         self.slots = Slots(self.directory, settings, self.handles)
 
     def slot(self, slot_id: int) -> Slot:
@@ -66,6 +67,7 @@ class Provider:
 
     def close(self) -> None:
         """Let go of everything: C_Finalize."""
+        self.stopped.set()
         self.sessions.clear()
         for slot in list(self.slots.by_id.values()):
             if slot.token is not None:

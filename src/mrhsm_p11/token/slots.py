@@ -40,7 +40,9 @@ class Slots:
         self._changing = threading.Lock()
         self._stamp: tuple[int, ...] | None = None
         self.by_id: dict[int, Slot] = {}  # in the order of the list; replaced, never changed
+        self._events: list[int] = []  # slots whose token came or went since a caller was told
         self.refresh()
+        self._events.clear()  # what was there before is no event
 
     def refresh(self) -> None:
         """Read mrhsm.conf again if it has changed: tokens come, change and go while we run."""
@@ -50,6 +52,12 @@ class Slots:
                 return
             self._arrange(entries.load(self.directory) if stamp else ())
             self._stamp = stamp
+
+    def take_event(self) -> int | None:
+        """Return a slot whose token came or went by another's hand, once; None: there is none."""
+        self.refresh()
+        with self._changing:
+            return self._events.pop(0) if self._events else None
 
     def seat(self, slot: Slot, entry: TokenEntry) -> None:
         """Put a token just made into the empty slot it was made through, and nowhere else."""
@@ -72,6 +80,8 @@ class Slots:
                 slot.token.entry = entry
             slots.append(slot)
         slots += [slot for slot in seated.values() if slot.token is not None and slot.token.sessions]
+        changed = {slot.id for slot in slots} ^ {slot.id for slot in self.by_id.values() if slot.token is not None}
+        self._events += sorted(changed.difference(self._events))
         taken = {slot.id for slot in slots}
         empty = next((slot for slot in self.by_id.values() if slot.token is None), None) or Slot(
             next(number for number in range(EMPTY_SLOT_ID, len(taken) + 1) if number not in taken)
