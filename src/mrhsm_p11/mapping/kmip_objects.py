@@ -57,6 +57,7 @@ ALGORITHMS: dict[int, tuple[CryptographicAlgorithm, ...]] = {
     CKK.CHACHA20: (CryptographicAlgorithm.CHACHA20, CryptographicAlgorithm.CHACHA20_POLY1305),
     CKK.POLY1305: (CryptographicAlgorithm.POLY1305,),
     CKK.GENERIC_SECRET: (CryptographicAlgorithm.HMAC_SHA256, CryptographicAlgorithm.ONE_TIME_PAD),
+    CKK.HKDF: (CryptographicAlgorithm.HMAC_SHA256,),  # as a generic secret
     CKK.MD5_HMAC: (CryptographicAlgorithm.HMAC_MD5,),
     CKK.SHA_1_HMAC: (CryptographicAlgorithm.HMAC_SHA1,),
     CKK.SHA224_HMAC: (CryptographicAlgorithm.HMAC_SHA224,),
