@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mrhsm_p11.constants import CKA, CKK, CKO
 from mrhsm_p11.crypto import checks, engine, material
-from mrhsm_p11.errors import ArgumentsBad, MechanismParamInvalid, UserNotLoggedIn
+from mrhsm_p11.errors import ArgumentsBad, MechanismParamInvalid
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.parameters import Mechanism, Parameter, Place
 from mrhsm_p11.secret import Secret
@@ -75,10 +75,7 @@ def _bases(session: Session, mechanism: Mechanism, base_key: int) -> tuple[Mecha
     others = [
         usage.permit_beside(session.token, usage.DERIVE, row.type, handle) for handle in _named_keys(row, mechanism)
     ]
-    bases = [base, *others]
-    if any(key.is_true(CKA.ALWAYS_AUTHENTICATE) for key in bases):
-        raise UserNotLoggedIn("the key wants a C_Login before each use, and one call leaves no time for it")
-    return row, bases
+    return row, [base, *others]
 
 
 def _named_keys(row: MechanismRow, mechanism: Mechanism) -> tuple[int, ...]:
