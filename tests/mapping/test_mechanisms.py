@@ -29,22 +29,17 @@ USES = {
     CKF.GENERATE: {"random", *families.MAKERS, *families.PARAMETERS},
     CKF.GENERATE_KEY_PAIR: set(families.PAIRS),
     CKF.DERIVE: set(families.DERIVERS),
+    CKF.ENCAPSULATE: set(families.ENCAPSULATIONS),
+    CKF.DECAPSULATE: set(families.ENCAPSULATIONS),
 }
 # whose key sizes the standard counts in bytes
 IN_BYTES = {
     *(row.type for row in ROWS.values() if row.key_types and CKM.name(row.type).startswith(("AES", "SHA", "BLAKE2B"))),
     *(CKM.MD5_HMAC, CKM.MD5_HMAC_GENERAL),
     *(row.type for row in ROWS.values() if row.flags & CKF.DERIVE and CKK.GENERIC_SECRET in row.key_types),
-    *(row.type for row in ROWS.values() if CKM.name(row.type).startswith(("HKDF", "PKCS5", "TLS"))),
+    *(row.type for row in ROWS.values() if CKM.name(row.type).startswith(("HKDF", "PKCS5", "TLS", "ML_", "HASH_ML"))),
 } - {row.type for row in ROWS.values() if row.family == "rsa"}
-SINGLE = (
-    "rsa",
-    "rsa-raw",
-    "ec",
-    "edwards",
-    "dsa",
-    "dh",
-)  # what they sign is the message itself, or the hash of the caller
+SINGLE = ("rsa", "rsa-raw", "ec", "edwards", "dsa", "dh", "mlkem", "mldsa")  # these sign the message itself, or a hash
 PROMISED = """
 AES_KEY_GEN AES_ECB AES_CBC AES_CBC_PAD AES_CTR AES_GCM AES_KEY_WRAP AES_KEY_WRAP_PAD AES_KEY_WRAP_PKCS7
 AES_KEY_WRAP_KWP GENERIC_SECRET_KEY_GEN
@@ -71,6 +66,9 @@ ECDSA_SHA512 ECDSA_SHA3_224 ECDSA_SHA3_256 ECDSA_SHA3_384 ECDSA_SHA3_512
 EC_EDWARDS_KEY_PAIR_GEN EDDSA EC_MONTGOMERY_KEY_PAIR_GEN
 DSA_PARAMETER_GEN DSA_KEY_PAIR_GEN DSA DSA_SHA1 DSA_SHA224 DSA_SHA256 DSA_SHA384 DSA_SHA512
 DSA_SHA3_224 DSA_SHA3_256 DSA_SHA3_384 DSA_SHA3_512 DH_PKCS_PARAMETER_GEN DH_PKCS_KEY_PAIR_GEN
+ML_KEM_KEY_PAIR_GEN ML_KEM ML_DSA_KEY_PAIR_GEN ML_DSA HASH_ML_DSA HASH_ML_DSA_SHA224 HASH_ML_DSA_SHA256
+HASH_ML_DSA_SHA384 HASH_ML_DSA_SHA512 HASH_ML_DSA_SHA3_224 HASH_ML_DSA_SHA3_256 HASH_ML_DSA_SHA3_384
+HASH_ML_DSA_SHA3_512
 CONCATENATE_BASE_AND_KEY CONCATENATE_BASE_AND_DATA CONCATENATE_DATA_AND_BASE XOR_BASE_AND_DATA EXTRACT_KEY_FROM_KEY
 SHA1_KEY_DERIVATION SHA224_KEY_DERIVATION SHA256_KEY_DERIVATION SHA384_KEY_DERIVATION SHA512_KEY_DERIVATION
 SHA512_224_KEY_DERIVATION SHA512_256_KEY_DERIVATION SHA3_224_KEY_DERIVE SHA3_256_KEY_DERIVE SHA3_384_KEY_DERIVE
@@ -137,7 +135,7 @@ def test_a_parameter_names_the_hashes_of_the_sha_family() -> None:
 
 @rows
 def test_single_part_only_where_the_message_is_not_hashed(row: MechanismRow) -> None:
-    assert row.multipart == (row.family not in SINGLE or row.hash is not None)
+    assert row.multipart == (row.family not in SINGLE or row.hash is not None or row.mode == "pure")
 
 
 def test_every_parameter_class_is_some_mechanisms() -> None:

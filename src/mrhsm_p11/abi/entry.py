@@ -26,7 +26,15 @@ Refused = Callable[[int], None]
 
 MODULES = ("general", "sessions", "objects", "crypto", "keys")
 # Imported when a function that has no handler above is first called: most hosts never do.
-LATER: tuple[str, ...] = ("asynchronous", "derive", "messages", "sealing", "states", "verify_signature")
+LATER: tuple[str, ...] = (
+    "asynchronous",
+    "derive",
+    "encapsulation",
+    "messages",
+    "sealing",
+    "states",
+    "verify_signature",
+)
 BEFORE_INITIALIZE = frozenset({"C_Initialize"})
 
 

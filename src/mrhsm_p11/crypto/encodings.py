@@ -9,6 +9,7 @@ from mrhsm_p11.constants import CKK
 from mrhsm_p11.crypto import containers, der, keys
 from mrhsm_p11.crypto.containers import DH_OID, DSA_OID, EC_OID, RSA_OID
 from mrhsm_p11.crypto.curves import CURVES, curve_of
+from mrhsm_p11.crypto.lattices import SETS
 from mrhsm_p11.errors import AttributeValueInvalid, CryptokiError, CurveNotSupported
 
 RSA_BITS = range(1024, 8193)
@@ -20,6 +21,8 @@ _OIDS = {  # of the algorithms that keys of a type have in their containers
     CKK.EC_MONTGOMERY: frozenset(curve.oid for curve in CURVES if curve.key_type == CKK.EC_MONTGOMERY),
     CKK.DSA: frozenset({DSA_OID}),
     CKK.DH: frozenset({DH_OID}),
+    CKK.ML_KEM: frozenset(each.oid for each in SETS if each.key_type == CKK.ML_KEM),
+    CKK.ML_DSA: frozenset(each.oid for each in SETS if each.key_type == CKK.ML_DSA),
 }
 
 

@@ -166,6 +166,23 @@ def generate_parameters(row: MechanismRow, given: Mapping[int, Value]) -> Secret
     return families.parameters(row.family).parameters(row, given)
 
 
+def encapsulated_size(row: MechanismRow, parameter: AnyParameter, public: Secret) -> int:
+    """Return how long an encapsulation for this public key is."""
+    return families.encapsulation(row.family).size(parameter, public)
+
+
+def encapsulate(row: MechanismRow, parameter: AnyParameter, public: Secret) -> tuple[Secret, bytes]:
+    """Make a secret that the owner of the private key can learn; return it and its encapsulation."""
+    return families.encapsulation(row.family).encapsulate(parameter, public)
+
+
+def decapsulate(
+    row: MechanismRow, parameter: AnyParameter, private: Secret, encapsulated: bytes | memoryview
+) -> Secret:
+    """Return the secret of an encapsulation. Raises EncryptedDataLenRange."""
+    return families.encapsulation(row.family).decapsulate(parameter, private, encapsulated)
+
+
 def random(n: int) -> bytes:
     """Return `n` bytes from the operating system's generator."""
     return os.urandom(n)

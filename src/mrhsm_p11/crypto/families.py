@@ -90,6 +90,19 @@ class ParameterFamily(Protocol):
         """Make domain parameters as the template asks. Raises TemplateIncomplete, AttributeValueInvalid."""
 
 
+class EncapsulationFamily(Protocol):
+    """A module that lets two parties share a secret by one message."""
+
+    def size(self, parameter: AnyParameter, public: Secret, /) -> int:
+        """Return how long an encapsulation for this public key is. Raises MechanismParamInvalid."""
+
+    def encapsulate(self, parameter: AnyParameter, public: Secret, /) -> tuple[Secret, bytes]:
+        """Make a secret; return it and its encapsulation. Raises MechanismParamInvalid, KeyTypeInconsistent."""
+
+    def decapsulate(self, parameter: AnyParameter, private: Secret, encapsulated: bytes | memoryview, /) -> Secret:
+        """Return the secret. Raises MechanismParamInvalid, KeyTypeInconsistent, EncryptedDataLenRange."""
+
+
 class KeyForm(Protocol):
     """What turns key pairs of one type into attributes and back. Raises ValueError for malformed DER."""
 
@@ -124,6 +137,7 @@ SIGNATURES = {
     "ec": "dss",
     "dsa": "dss",
     "edwards": "eddsa",
+    "mldsa": "mldsa",
     "tls-mac": "tls_mac",
 }
 RECOVERS = {"rsa": "rsa", "rsa-raw": "rsa_raw"}
@@ -134,7 +148,10 @@ PAIRS = {
     "montgomery": "curve_generate",
     "dsa": "finite_generate",
     "dh": "finite_generate",
+    "mlkem": "lattice_generate",
+    "mldsa": "lattice_generate",
 }
+ENCAPSULATIONS = {"mlkem": "mlkem"}
 PARAMETERS = {"dsa": "finite_generate", "dh": "finite_generate"}
 KEY_FORMS = {  # a module, or an instance in one
     CKK.RSA: "rsa_keys",
@@ -143,6 +160,8 @@ KEY_FORMS = {  # a module, or an instance in one
     CKK.EC_MONTGOMERY: "octet_keys.MONTGOMERY",
     CKK.DSA: "finite_keys.DSA",
     CKK.DH: "finite_keys.DH",
+    CKK.ML_KEM: "lattice_keys.ML_KEM",
+    CKK.ML_DSA: "lattice_keys.ML_DSA",
 }
 DERIVERS = {
     "simple-kdf": "kdf_simple",
@@ -209,6 +228,14 @@ def parameters(family: str) -> ParameterFamily:
     if family not in PARAMETERS:
         raise MechanismInvalid("the mechanism makes no domain parameters")
     return cast(ParameterFamily, import_module(f"mrhsm_p11.crypto.{PARAMETERS[family]}"))
+
+
+@cache
+def encapsulation(family: str) -> EncapsulationFamily:
+    """Return the module that encapsulates for this family. Raises MechanismInvalid where none does."""
+    if family not in ENCAPSULATIONS:
+        raise MechanismInvalid("the mechanism encapsulates no keys")
+    return cast(EncapsulationFamily, import_module(f"mrhsm_p11.crypto.{ENCAPSULATIONS[family]}"))
 
 
 def domain_form(key_type: int | None) -> DomainForm:

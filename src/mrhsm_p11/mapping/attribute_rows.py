@@ -173,7 +173,8 @@ _ROWS = (
         BYTES,
         _use("data", "", b"", material=True),
         _use("x509", "1", material=True),
-        _use("secret-value secret-fixed ec-private dsa-private dh-private pq-private", "1 4 6 7", material=True),
+        _use("secret-value secret-fixed ec-private dsa-private dh-private", "1 4 6 7", material=True),
+        _use("pq-private", "4 6 7", material=True),
         _use("dsa-public dh-public pq-public", "1 4", material=True),
     ),
     # certificates
@@ -270,7 +271,8 @@ _ROWS = (
     _row(CKA.VALUE_BITS, ULONG, _use("dh-private", "2 6", material=True)),
     # ML-KEM, ML-DSA, SLH-DSA
     _row(CKA.PARAMETER_SET, ULONG, _use("pq-public", "1 3", material=True), _use("pq-private", "1 4 6", material=True)),
-    _row(CKA.SEED, BYTES, _use("seeded-private", "4 6 7", material=True)),
+    # The standard wants CKA_SEED or CKA_VALUE and lets a token ask for one: the primitives take the seed alone.
+    _row(CKA.SEED, BYTES, _use("pq-private", "1 4 6 7", material=True)),
     # objects that tell what a token can do
     _row(CKA.PROFILE_ID, ULONG, _use("profile")),
     _row(CKA.MECHANISM_TYPE, ULONG, _use("mechanism")),

@@ -61,6 +61,8 @@ _PAIR_KINDS = {
     CKK.EC_MONTGOMERY: "ec",
     CKK.DSA: "dsa",
     CKK.DH: "dh",
+    CKK.ML_KEM: "pq",
+    CKK.ML_DSA: "pq",
 }
 _DOMAIN_KINDS = {CKK.DSA: "dsa", CKK.DH: "dh"}
 _KEY_KINDS = {
