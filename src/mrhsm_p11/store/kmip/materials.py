@@ -180,11 +180,15 @@ def _curve(material: kmip.KeyMaterial) -> EllipticCurve:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     curves: dict[object, EllipticCurve] = {
+        RecommendedCurve.P_192: ec.SECP192R1(),
         RecommendedCurve.P_224: ec.SECP224R1(),
         RecommendedCurve.P_256: ec.SECP256R1(),
         RecommendedCurve.P_384: ec.SECP384R1(),
         RecommendedCurve.P_521: ec.SECP521R1(),
         RecommendedCurve.SECP256K1: ec.SECP256K1(),
+        RecommendedCurve.BRAINPOOLP256R1: ec.BrainpoolP256R1(),
+        RecommendedCurve.BRAINPOOLP384R1: ec.BrainpoolP384R1(),
+        RecommendedCurve.BRAINPOOLP512R1: ec.BrainpoolP512R1(),
     }
     if material.recommended_curve not in curves:
         raise ValueError(f"the curve {material.recommended_curve} is not known here")
@@ -233,24 +237,24 @@ def _converted(material: Secret, format_: KeyFormatType) -> Secret:
 
 
 def _private(material: Secret) -> PrivateKeyTypes:
-    from cryptography.hazmat.primitives.serialization import load_der_private_key
+    from mrhsm_p11.crypto import keys
 
-    return load_der_private_key(material.view(), None)
+    return keys.parse_private(material.view(), check=True)
 
 
 def _public(material: Secret) -> PublicKeyTypes:
-    from cryptography.hazmat.primitives.serialization import load_der_public_key
+    from mrhsm_p11.crypto import keys
 
-    return load_der_public_key(material.reveal())
+    return keys.parse_public(material.reveal())
 
 
 def _pkcs8(key: PrivateKeyTypes) -> Secret:
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from mrhsm_p11.crypto import keys
 
-    return Secret(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+    return Secret(keys.private_der(key))
 
 
 def _spki(key: PublicKeyTypes) -> Secret:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from mrhsm_p11.crypto import keys
 
-    return Secret(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    return Secret(keys.public_der(key))
