@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,3 +97,25 @@ def test_a_derived_key_is_kept_on_the_token(p11: Cryptoki, client_token: ClientT
     assert p11.get_bool(session, found, CKA.LOCAL) is False
     assert p11.get_int(session, found, CKA.KEY_GEN_MECHANISM) == CK.UNAVAILABLE_INFORMATION
     p11.destroy_object(session, found)
+
+
+SOFTHSM = next(iter(Path("/usr/lib").glob("**/libsofthsm2.so")), None)
+
+
+@pytest.mark.parametrize("client_token", ["file"], indirect=True)
+def test_softhsm_derives_the_same(client_token: ClientToken, tmp_path: Path) -> None:
+    if SOFTHSM is None:
+        pytest.skip("SoftHSM2 is not installed")
+    (tmp_path / "tokens").mkdir()
+    settings = tmp_path / "softhsm2.conf"
+    settings.write_text(f"directories.tokendir = {tmp_path / 'tokens'}\nobjectstore.backend = file\n")
+    named = {"SOFTHSM2_CONF": str(settings)}
+    options = ("--init-token", "--free", "--label", "alike", "--so-pin", "1234", "--pin", "1234")
+    made = client_token.good("softhsm2-util", *options, **named)
+    script = Path(__file__).with_name("derive_alike.py")
+    theirs = json.loads(client_token.good(sys.executable, script, SOFTHSM, made.split()[-1], "1234", **named))
+    ours = json.loads(
+        client_token.good(sys.executable, script, client_token.module, client_token.slot, client_token.pin)
+    )
+    assert {"ecdh 20", "ecdh aes", "ecb", "cbc cut"} <= theirs.keys()
+    assert {name: ours[name] for name in theirs} == theirs
