@@ -282,18 +282,20 @@ class Matrix:
 
     def _found(self, row: MechanismRow, use: Use) -> Good | None:
         first = use if use.name in ("Encrypt", "Digest", "Sign", "SignRecover") else USES[use.counterpart]
-        key = self.key(row, first)
-        for parameter in self.parameters(row):
+        key, parameters = self.key(row, first), self.parameters(row)
+        if not parameters:
+            return None
+        for parameter in parameters:
             for data in INPUTS:
                 good = Good(row, first, key, parameter, (data,), b"", repeats=False)
                 try:
                     good.output = self.whole(good)
-                    good.repeats = self.whole(good) == good.output
                 except CKError:
                     self.cancel(first)
                     continue
+                good.repeats = self.whole(good) == good.output
                 return good if first is use else self._answer(good, use)
-        return None
+        pytest.fail(f"CKM_{CKM.name(row.type)} does none of {len(INPUTS)} inputs: is a row of INPUTS or RAW missing?")
 
     def _answer(self, made: Good, use: Use) -> Good:
         """Return the counterpart of a case."""
