@@ -17,7 +17,7 @@ import pytest
 from matrix_rules import RULES
 from p11 import CKError, Cryptoki, rv_of
 
-from mrhsm_p11.constants import CKA, CKF, CKG, CKK, CKM, CKO, CKR, CKU
+from mrhsm_p11.constants import CKA, CKD, CKF, CKG, CKK, CKM, CKO, CKR, CKU
 from mrhsm_p11.mapping.mechanisms import HASHES, ROWS, MechanismRow
 
 SO_PIN, PIN = "so pin 1234", "user pin 5678"
@@ -76,21 +76,38 @@ PAIRS: dict[int, Callable[[], dict[int, Any]]] = {
 
 
 def _ccm(p11: Cryptoki, row: MechanismRow) -> Any:
-    nonce, _ = p11.encoded(bytes(12))
-    p11._keep(nonce)
-    return p11.new("CK_CCM_PARAMS *", [32, nonce, 12, p11.ffi.NULL, 0, 16])
+    return p11.new("CK_CCM_PARAMS *", [32, _bytes(p11, 12), 12, p11.ffi.NULL, 0, 16])
 
 
 def _chacha(p11: Cryptoki, row: MechanismRow) -> Any:
-    counter, nonce = p11.encoded(bytes(4))[0], p11.encoded(bytes(12))[0]
-    p11._keep((counter, nonce))
-    return p11.new("CK_CHACHA20_PARAMS *", [counter, 32, nonce, 96])
+    return p11.new("CK_CHACHA20_PARAMS *", [_bytes(p11, 4), 32, _bytes(p11, 12), 96])
 
 
 def _chacha_poly(p11: Cryptoki, row: MechanismRow) -> Any:
-    nonce, _ = p11.encoded(bytes(12))
-    p11._keep(nonce)
-    return p11.new("CK_SALSA20_CHACHA20_POLY1305_PARAMS *", [nonce, 12, p11.ffi.NULL, 0])
+    return p11.new("CK_SALSA20_CHACHA20_POLY1305_PARAMS *", [_bytes(p11, 12), 12, p11.ffi.NULL, 0])
+
+
+def _string_data(p11: Cryptoki, row: MechanismRow) -> Any:
+    return p11.new("CK_KEY_DERIVATION_STRING_DATA *", [_bytes(p11, 16), 16])
+
+
+def _cbc_data(p11: Cryptoki, row: MechanismRow) -> Any:
+    return p11.new("CK_AES_CBC_ENCRYPT_DATA_PARAMS *", [bytes(16), _bytes(p11, 32), 32])
+
+
+def _hkdf(p11: Cryptoki, row: MechanismRow) -> Any:
+    null = p11.ffi.NULL
+    return p11.new("CK_HKDF_PARAMS *", [1, 1, CKM.SHA256, CKF.HKDF_SALT_NULL, null, 0, 0, null, 0])
+
+
+def _ecdh(p11: Cryptoki, row: MechanismRow) -> Any:
+    return p11.new("CK_ECDH1_DERIVE_PARAMS *", [CKD.NULL, 0, p11.ffi.NULL, 65, _bytes(p11, 65)])
+
+
+def _bytes(p11: Cryptoki, length: int) -> Any:
+    place, _ = p11.encoded(bytes(length))
+    p11._keep(place)
+    return place
 
 
 def _passing_key(p11: Cryptoki, row: MechanismRow) -> Any:
@@ -109,10 +126,14 @@ SAMPLES: dict[str, Callable[[Cryptoki, MechanismRow], Any]] = {
     "CK_RSA_PKCS_PSS_PARAMS": lambda p11, row: p11.pss(HASH_TYPES[row.hash or "sha256"], CKG.MGF1_SHA256, 20),
     "CK_RSA_PKCS_OAEP_PARAMS": lambda p11, row: p11.oaep(),
     "CK_RSA_AES_KEY_WRAP_PARAMS": _passing_key,
+    "CK_KEY_DERIVATION_STRING_DATA": _string_data,
+    "CK_AES_CBC_ENCRYPT_DATA_PARAMS": _cbc_data,
+    "CK_HKDF_PARAMS": _hkdf,
+    "CK_ECDH1_DERIVE_PARAMS": _ecdh,
     "CK_TLS_MAC_PARAMS": lambda p11, row: p11.new("CK_TLS_MAC_PARAMS *", [CKM.SHA256, 12, 1]),
 }
-# Raw parameters to try: a number such as a MAC's length, initialisation vectors, none.
-RAW = ((16).to_bytes(8, "little"), bytes(16), bytes(8), bytes(12), b"")
+# Raw parameters to try: a number such as a MAC's length, initialisation vectors, a version of TLS, none.
+RAW = ((16).to_bytes(8, "little"), bytes(16), bytes(8), bytes(12), b"\3\3", b"")
 INPUTS = (bytes(range(32)), bytes(range(1, 33)), bytes(range(16)), bytes(20), bytes(28), bytes(48), bytes(64), b"x" * 8)
 
 
@@ -199,10 +220,11 @@ class Matrix:
             maker = next(
                 (r for r in ROWS.values() if r.flags & CKF.GENERATE_KEY_PAIR and key_type in r.key_types), None
             )
-            if key_type not in PAIRS or maker is None:
+            given = pair_template(key_type)
+            if given is None or maker is None:
                 pytest.skip(f"nothing here says how to make a pair of CKK_{CKK.name(key_type)}")
             private = dict.fromkeys(PRIVATE_USES, able)
-            public = dict.fromkeys(PUBLIC_USES, able) | _given(key_type)
+            public = dict.fromkeys(PUBLIC_USES, able) | given
             self._keys[name] = self.p11.generate_key_pair(self.session, maker.type, public, private)
         return self._keys[name][0], self._keys[name][1]
 
@@ -271,6 +293,8 @@ class Matrix:
     def parameters(self, row: MechanismRow) -> list[Any]:
         if row.parameter is None:
             return [None]
+        if row.type == CKM.CONCATENATE_BASE_AND_KEY:  # whose parameter is a handle
+            return [self.secret(ROWS[CKM.SHA256_HMAC]).to_bytes(8, "little")]
         if row.parameter is bytes:
             return [*RAW]
         name = getattr(row.parameter, "struct", "")
@@ -310,8 +334,9 @@ _PAIR_TYPES = frozenset(kind for row in ROWS.values() if row.flags & CKF.GENERAT
 
 
 @cache
-def _given(key_type: int) -> dict[int, Any]:
-    return PAIRS[key_type]()
+def pair_template(key_type: int) -> dict[int, Any] | None:
+    """Return what a pair of this type is generated from, None where PAIRS does not say."""
+    return PAIRS[key_type]() if key_type in PAIRS else None
 
 
 @pytest.fixture(scope="module")

@@ -10,24 +10,14 @@ from collections.abc import Iterator
 
 import pytest
 from fix_matrix import ROWS, USES, Good, Matrix, Use
+from matrix_cases import HUGE, cases, wrong_keys, wrong_parameters
 from p11 import CKError, rv_of
 
-from mrhsm_p11.constants import CKA, CKK, CKM, CKO, CKR
+from mrhsm_p11.constants import CKM, CKR
 from mrhsm_p11.mapping.mechanisms import MechanismRow
-from mrhsm_p11.parameters import Parameter
 
 CRYPT = ("Encrypt", "Decrypt", "Digest", "Sign", "Verify", "SignRecover", "VerifyRecover")
 AUTHENTICATED = ("aead", "keywrap")
-HUGE = 1 << 40
-
-
-def cases(names: tuple[str, ...]) -> list[object]:
-    return [
-        pytest.param(row, USES[name], id=f"{CKM.name(row.type)}-{name}")
-        for row in ROWS.values()
-        for name in names
-        if row.flags & USES[name].flag
-    ]
 
 
 @pytest.fixture(autouse=True)
@@ -79,49 +69,6 @@ def test_beginning(matrix: Matrix, row: MechanismRow, use: Use) -> None:
     matrix.check("Init with NULL cancels", good, use.name, matrix.cancel(use))
     ended(matrix, good, "cancelled")
     works(matrix, good, "all that")
-
-
-def wrong_keys(matrix: Matrix, good: Good) -> Iterator[tuple[str, int]]:
-    row, use = good.row, good.use
-    if not row.key_types:
-        return
-    yield from (("no such key", key) for key in (0, 999_999_999))
-    data = matrix.p11.create_object(matrix.session, {CKA.CLASS: CKO.DATA, CKA.VALUE: b"no key"})
-    yield "an object that is no key", data
-    matrix.p11.destroy_object(matrix.session, data)
-    yield "no such key", data
-    yield "a key without the use", matrix.key(row, use, able=False)
-    if matrix.key(row, USES["Encrypt"]) != matrix.key(row, USES["Decrypt"]):
-        yield "the other half of the pair", matrix.pair(row.key_types[0])[use.public]
-        other = matrix.secret(ROWS[CKM.AES_CBC])
-    else:
-        other_type = CKK.AES if CKK.AES not in row.key_types else CKK.GENERIC_SECRET
-        other = matrix.secret(row, key_type=other_type)
-    yield "a key of another type", other
-
-
-def wrong_parameters(matrix: Matrix, good: Good) -> Iterator[tuple[str, object, str]]:
-    """Yield fault, CK_MECHANISM and a word about it."""
-    row, kind = good.row, good.row.type
-    if row.parameter is None:
-        yield "a parameter where there is none", matrix.struct(kind, bytes(8)), "8 bytes"
-        yield "a parameter where there is none", matrix.struct(kind, None, 8), "8 bytes at NULL"
-    elif row.parameter is bytes:
-        size = len(good.parameter)
-        for length in {size + 1, max(size - 1, 1), 1000} - {size}:
-            yield "a parameter of another size", matrix.struct(kind, bytes(length)), f"{length} bytes"
-        if size:
-            yield "no parameter", matrix.struct(kind, None), ""
-        for length in (size or 8, HUGE):
-            yield "a parameter at NULL", matrix.struct(kind, None, length), f"{length} bytes"
-    elif isinstance(row.parameter, type) and issubclass(row.parameter, Parameter):
-        size = matrix.p11.ffi.sizeof(row.parameter.struct)
-        if not row.optional_parameter:
-            yield "no parameter", matrix.struct(kind, None), ""
-        lengths = (1, size - 1, size + 1, HUGE)
-        for length in lengths if good.parameter is None else (0, *lengths):
-            yield "a parameter of another size", matrix.struct(kind, good.parameter, length), f"{length} bytes"
-        yield "a parameter at NULL", matrix.struct(kind, None, size), f"{size} bytes"
 
 
 @pytest.mark.parametrize(("row", "use"), cases(CRYPT))

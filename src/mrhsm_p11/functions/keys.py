@@ -122,11 +122,11 @@ def bring_in(
     if values.get(CKA.TOKEN) is True:
         session.require_writable()
     rules.check(values, Origin.UNWRAP, token.role)
+    cls, key_type = kind_of(values)
+    if key_type is None or cls not in ((CKO.SECRET_KEY, CKO.PRIVATE_KEY) if row.wraps_private else (CKO.SECRET_KEY,)):
+        raise TemplateInconsistent("the mechanism wraps no such object")
     completed, store = _completed(values, Origin.UNWRAP, session, None)
     plain = unwrap()
-    cls, key_type = kind_of(values)
-    if key_type is None or (cls != CKO.SECRET_KEY and not row.wraps_private):
-        raise TemplateInconsistent("the mechanism wraps no such object")
     value_len = values.get(CKA.VALUE_LEN)
     secret = material.unwrapped(row, cls, key_type, value_len if isinstance(value_len, int) else None, plain)
     record = store.insert(completed, secret)
