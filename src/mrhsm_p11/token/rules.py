@@ -128,7 +128,7 @@ def _require_kind(values: Values) -> tuple[int, int | None]:
     if CKA.CLASS not in values:
         raise TemplateIncomplete("CKA_CLASS is missing")
     kind_type = CKA.CERTIFICATE_TYPE if cls == CKO.CERTIFICATE else CKA.KEY_TYPE
-    if kind is None and (cls in KEY_CLASSES or cls == CKO.CERTIFICATE):
+    if kind is None and (cls in KEY_CLASSES or cls in (CKO.CERTIFICATE, CKO.DOMAIN_PARAMETERS)):
         raise TemplateIncomplete(f"CKA_{CKA.name(kind_type)} is missing")
     if not attributes.supported(cls, kind):
         raise AttributeValueInvalid(f"objects of class {CKO.name(cls)} and this type are not kept here")
