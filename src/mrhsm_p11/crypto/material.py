@@ -19,7 +19,7 @@ from mrhsm_p11.errors import (
     WrappedKeyInvalid,
     WrappedKeyLenRange,
 )
-from mrhsm_p11.mapping.attributes import for_class, supported
+from mrhsm_p11.mapping.attributes import UNTYPED_CLASSES, for_class, supported
 from mrhsm_p11.mapping.codecs import Value
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.secret import Secret
@@ -46,7 +46,8 @@ def split(attributes: Mapping[int, Value]) -> tuple[dict[int, Value], Secret]:
             raise TemplateIncomplete(f"CKA_{CKA.name(cka)} is missing")
     try:
         material = normalise(cls, key_type, _assembled(cls, key_type, given))
-        _check_agreement(given, derived(cls, key_type, material))
+        if len(material):
+            _check_agreement(given, derived(cls, key_type, material))
     except ValueError:
         raise AttributeValueInvalid("the value of the object is malformed") from None
     return {cka: value for cka, value in attributes.items() if cka not in given}, material
@@ -57,7 +58,7 @@ def kind(attributes: Mapping[int, Value]) -> tuple[int, int | None]:
     cls = attributes.get(CKA.CLASS)
     if not isinstance(cls, int):
         raise TemplateIncomplete("CKA_CLASS is missing")
-    if cls == CKO.DATA:
+    if cls in UNTYPED_CLASSES:
         return cls, None
     of_type = attributes.get(CKA.CERTIFICATE_TYPE if cls == CKO.CERTIFICATE else CKA.KEY_TYPE)
     if not isinstance(of_type, int):
@@ -84,7 +85,7 @@ def normalise(cls: int, key_type: int | None, value: bytes | Secret, *, check: b
         if cls == CKO.PUBLIC_KEY:
             return Secret(encodings.public(key_type, plain))
         return Secret(encodings.private(key_type, plain, check=check))
-    if cls == CKO.CERTIFICATE:
+    if cls == CKO.CERTIFICATE and plain:  # empty: it is where CKA_URL says
         try:
             certificates.attributes(plain)
         except ValueError:
@@ -156,7 +157,7 @@ def derived(cls: int, key_type: int | None, material: Secret) -> dict[int, Value
         return families.key_form(key_type).private_attributes(plain)
     if cls == CKO.DOMAIN_PARAMETERS:
         return families.domain_form(key_type).domain_attributes(plain)
-    if cls == CKO.CERTIFICATE:
+    if cls == CKO.CERTIFICATE and plain:
         return dict(certificates.attributes(plain))
     return {CKA.VALUE: plain}
 
@@ -169,6 +170,15 @@ def public_derived(cls: int, key_type: int | None, material: Secret) -> dict[int
         return {}
     uses = for_class(cls, key_type)
     return {cka: value for cka, value in derived(cls, key_type, material).items() if not uses[cka].sensitive}
+
+
+def require_agreement(attributes: Mapping[int, Value], material: Secret) -> None:
+    """Check what a template says of a key that came by other means. Raises as `split` does where they disagree."""
+    cls, key_type = kind(attributes)
+    uses = for_class(cls, key_type)
+    said = {cka: value for cka, value in attributes.items() if cka in uses and uses[cka].material}
+    if said:
+        _check_agreement(said, derived(cls, key_type, material))
 
 
 def check_value(key_type: int | None, material: Secret) -> bytes:
@@ -187,7 +197,7 @@ def _assembled(cls: int, key_type: int | None, given: Mapping[int, Value]) -> by
         return families.key_form(key_type).private_material(given)
     if cls == CKO.DOMAIN_PARAMETERS:
         return families.domain_form(key_type).domain_material(given)
-    return given_bytes(given, CKA.VALUE)
+    return b"" if cls == CKO.TRUST else given_bytes(given, CKA.VALUE)
 
 
 # Accepted in other forms than the one that is reported.

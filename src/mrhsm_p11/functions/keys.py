@@ -129,6 +129,7 @@ def bring_in(
     plain = unwrap()
     value_len = values.get(CKA.VALUE_LEN)
     secret = material.unwrapped(row, cls, key_type, value_len if isinstance(value_len, int) else None, plain)
+    material.require_agreement(values, secret)
     record = store.insert(completed, secret)
     return token.enter_object(session, store, record).handle
 
@@ -149,6 +150,8 @@ def _prepared(row: MechanismRow, cls: int, template: Template, token: Token) -> 
         raise TemplateInconsistent("CKA_KEY_TYPE is none that the mechanism makes")
     if row.mode == "premaster":
         rules.fix(values, CKA.VALUE_LEN, row.min_key)
+    if any(values.get(cka) for cka in (CKA.CHECK_VALUE, CKA.PUBLIC_KEY_INFO)):
+        raise TemplateInconsistent("a key has no such value before it is made")
     rules.check(values, Origin.GENERATE, token.role)
     return values
 

@@ -188,13 +188,22 @@ _ROWS = (
     # The standard lets ISSUER and SERIAL_NUMBER be modified; here they are what the certificate says.
     _row(CKA.SUBJECT, BYTES, _use("x509", "1", material=True), _use("public private", "8", b"")),
     _row(CKA.ID, BYTES, _use("x509 key", "8", b"")),
-    _row(CKA.ISSUER, BYTES, _use("x509", "", material=True)),
-    _row(CKA.SERIAL_NUMBER, BYTES, _use("x509", "", material=True)),
+    _row(CKA.ISSUER, BYTES, _use("x509", "", material=True), _use("trust", "1")),
+    _row(CKA.SERIAL_NUMBER, BYTES, _use("x509", "", material=True), _use("trust", "1")),
     _row(CKA.URL, TEXT, _use("x509", "", "")),
     _row(CKA.HASH_OF_SUBJECT_PUBLIC_KEY, BYTES, _use("x509", "", b"")),
     _row(CKA.HASH_OF_ISSUER_PUBLIC_KEY, BYTES, _use("x509", "", b"")),
     _row(CKA.JAVA_MIDP_SECURITY_DOMAIN, ULONG, _use("x509", "", 0)),
-    _row(CKA.NAME_HASH_ALGORITHM, ULONG, _use("x509")),
+    _row(CKA.NAME_HASH_ALGORITHM, ULONG, _use("x509"), _use("trust")),
+    # trust objects: each purpose a CKT, 0 (CKT_TRUST_UNKNOWN) where nothing is said
+    _row(CKA.HASH_OF_CERTIFICATE, BYTES, _use("trust", "", b"")),
+    *(
+        _row(purpose, ULONG, _use("trust", "8", 0))
+        for purpose in (
+            *(CKA.TRUST_SERVER_AUTH, CKA.TRUST_CLIENT_AUTH, CKA.TRUST_CODE_SIGNING, CKA.TRUST_EMAIL_PROTECTION),
+            *(CKA.TRUST_IPSEC_IKE, CKA.TRUST_TIME_STAMPING, CKA.TRUST_OCSP_SIGNING),
+        )
+    ),
     # keys
     _row(CKA.KEY_TYPE, ULONG, _use("key domain", "1 5")),
     _row(CKA.DERIVE, BOOL, _use("key", "8", False)),

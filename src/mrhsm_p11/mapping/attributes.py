@@ -7,9 +7,20 @@ from functools import cache
 
 from mrhsm_p11.constants import CKA, CKC, CKF, CKK, CKO
 from mrhsm_p11.mapping.attribute_rows import ROWS, AttributeRow, AttributeUse, decode, encode
+from mrhsm_p11.mapping.codecs import Value
 from mrhsm_p11.mapping.mechanisms import ROWS as MECHANISMS
 
-__all__ = ["ROWS", "AttributeRow", "AttributeUse", "decode", "encode", "for_class", "kinds", "supported"]
+__all__ = [
+    "ROWS",
+    "AttributeRow",
+    "AttributeUse",
+    "decode",
+    "encode",
+    "for_class",
+    "from_material",
+    "kinds",
+    "supported",
+]
 
 # A usage attribute that the template leaves open is true when some mechanism here gives the key that use, as consumers
 # of other tokens expect. Wrapping is not among them: a key that may both decrypt and wrap gives away what it wraps.
@@ -31,7 +42,9 @@ _STORED_CLASSES = {
     CKO.PRIVATE_KEY: "private",
     CKO.SECRET_KEY: "secret",
     CKO.DOMAIN_PARAMETERS: "domain",
+    CKO.TRUST: "trust",
 }
+UNTYPED_CLASSES = (CKO.DATA, CKO.TRUST)  # whose objects have neither key nor certificate type
 # Key types that objects can have, by what their attributes are; a public "ec" is an "ec-public".
 _SECRET_KINDS = {
     CKK.AES: "secret-value",
@@ -76,7 +89,7 @@ _KEY_KINDS = {
 
 def supported(cls: int, key_type: int | None) -> bool:
     """Tell whether objects of this class and key type (certificate type, None where neither applies) can be stored."""
-    return (cls, key_type) in _KEY_KINDS or (cls == CKO.DATA and key_type is None)
+    return (cls, key_type) in _KEY_KINDS or (cls in UNTYPED_CLASSES and key_type is None)
 
 
 def kinds(cls: int, key_type: int | None) -> tuple[str, ...]:
@@ -95,6 +108,16 @@ def kinds(cls: int, key_type: int | None) -> tuple[str, ...]:
     if key_type is not None and (cls, key_type) in _KEY_KINDS:
         found += _KEY_KINDS[cls, key_type]
     return tuple(found)
+
+
+def from_material(use: AttributeUse, attributes: Mapping[int, Value]) -> bool:
+    """Tell whether an object's value of an attribute comes from its material, so that no record keeps it.
+
+    A certificate that is only a CKA_URL has no material to say the rest; an empty CKA_CHECK_VALUE says there is none.
+    """
+    if use.type == CKA.CHECK_VALUE and attributes.get(CKA.CHECK_VALUE) == b"":
+        return False
+    return use.material and (use.type == CKA.VALUE or not attributes.get(CKA.URL))
 
 
 @cache

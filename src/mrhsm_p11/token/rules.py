@@ -70,8 +70,8 @@ def check(values: Values, origin: Origin, role: int | None) -> None:
     for cka, use in uses.items():
         if origin.requires(use) and cka not in values:
             raise TemplateIncomplete(f"CKA_{CKA.name(cka)} is missing")
-    if values.get(CKA.ALWAYS_AUTHENTICATE) is True and values.get(CKA.PRIVATE) is False:
-        raise TemplateInconsistent("CKA_ALWAYS_AUTHENTICATE needs CKA_PRIVATE")
+    if cls == CKO.CERTIFICATE:
+        _require_certificate(values)
 
 
 def complete(values: Values, origin: Origin, role: int | None, mechanism: int | None = None) -> Values:
@@ -83,7 +83,7 @@ def complete(values: Values, origin: Origin, role: int | None, mechanism: int | 
         for cka, use in uses.items()
         if use.default is not None and not use.material and cka != CKA.ID  # CKA_ID: see Object
     }
-    completed |= {cka: value for cka, value in values.items() if not uses[cka].material}
+    completed |= {cka: value for cka, value in values.items() if not attributes.from_material(uses[cka], values)}
     if CKA.PRIVATE not in values:
         completed[CKA.PRIVATE] = cls in _GUARDED_CLASSES and (completed[CKA.TOKEN] is True or role == CKU.USER)
     if origin is Origin.UNWRAP and cls in _GUARDED_CLASSES:
@@ -92,6 +92,8 @@ def complete(values: Values, origin: Origin, role: int | None, mechanism: int | 
         completed[CKA.LOCAL] = origin is Origin.GENERATE
     if cls in KEY_CLASSES:
         completed |= _history(cls, completed, origin, mechanism)
+    if completed.get(CKA.ALWAYS_AUTHENTICATE) is True and completed[CKA.PRIVATE] is False:
+        raise TemplateInconsistent("CKA_ALWAYS_AUTHENTICATE needs CKA_PRIVATE")
     return completed
 
 
@@ -105,6 +107,9 @@ def check_change(found: Object, changes: Values, role: int | None, *, copying: b
             raise AttributeTypeInvalid(f"a {CKO.name(found.cls)} has no CKA_{CKA.name(cka)}")
         present = found.known(cka) if cka in found.record.attributes or not use.material else None
         if copying and present == value:
+            continue
+        if cka == CKA.CHECK_VALUE and value == b"":  # so the standard destroys it
+            differing[cka] = value
             continue
         if not (use.copy_settable if copying else use.settable):
             raise AttributeReadOnly(f"CKA_{CKA.name(cka)} cannot be changed")
@@ -120,7 +125,11 @@ def check_change(found: Object, changes: Values, role: int | None, *, copying: b
 def without_material(values: Values) -> Values:
     """Leave out what comes from the material: stores keep that with the bytes."""
     uses = attributes.for_class(*kind_of(values))
-    return {cka: value for cka, value in values.items() if cka not in uses or not uses[cka].material}
+    return {
+        cka: value
+        for cka, value in values.items()
+        if cka not in uses or not attributes.from_material(uses[cka], values)
+    }
 
 
 def _require_kind(values: Values) -> tuple[int, int | None]:
@@ -133,6 +142,15 @@ def _require_kind(values: Values) -> tuple[int, int | None]:
     if not attributes.supported(cls, kind):
         raise AttributeValueInvalid(f"objects of class {CKO.name(cls)} and this type are not kept here")
     return cls, kind
+
+
+def _require_certificate(values: Values) -> None:
+    """Check the rules of certificates that are, or also are, at a URL."""
+    hashes = (CKA.HASH_OF_SUBJECT_PUBLIC_KEY, CKA.HASH_OF_ISSUER_PUBLIC_KEY)
+    if values.get(CKA.URL) and not all(values.get(cka) for cka in hashes):
+        raise TemplateIncomplete("CKA_URL needs the hashes of the subject's and of the issuer's public key")
+    if values.get(CKA.VALUE) == b"" and not values.get(CKA.URL):
+        raise AttributeValueInvalid("CKA_VALUE is empty, and no CKA_URL says where the certificate is")
 
 
 def _history(cls: int, completed: Values, origin: Origin, mechanism: int | None) -> Values:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mrhsm_p11.constants import CKA, CKO
 from mrhsm_p11.kmip.attributes import Attribute, attribute, name_attribute
-from mrhsm_p11.kmip.vocabulary import ResultReason
+from mrhsm_p11.kmip.vocabulary import ObjectType, ResultReason
 from mrhsm_p11.store.base import Attributes
 from mrhsm_p11.store.kmip.found import CUSTOM, ID_NAMESPACE, LABEL_NAMESPACE, NAMESPACE
 from mrhsm_p11.store.kmip.learned import Facts
@@ -136,7 +136,7 @@ def sent_attributes(shape: Shape, attributes: Attributes, plan: Plan, name: str,
         sent.append(attribute("Cryptographic Length", shape.length))
     if shape.cls in KEYS and shape.algorithm is not None:
         sent.append(attribute("Cryptographic Usage Mask", shape.mask))
-    elif shape.cls == CKO.CERTIFICATE:
+    elif shape.object_type is ObjectType.CERTIFICATE:
         sent.append(attribute("Cryptographic Usage Mask", 0))
     if name:
         sent.append(name_attribute(name, 0))

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from mrhsm_p11.constants import CK, CKA, CKC, CKK, CKO
 from mrhsm_p11.kmip.vocabulary import CryptographicAlgorithm, ObjectType
 from mrhsm_p11.mapping import kmip_objects
-from mrhsm_p11.mapping.attributes import for_class
+from mrhsm_p11.mapping.attributes import for_class, from_material
 from mrhsm_p11.store.base import Attributes, KeyState, Record, Value
 from mrhsm_p11.store.kmip import blob as blobs
 from mrhsm_p11.store.kmip.blob import Blob, Changes
@@ -47,7 +47,7 @@ def shape_of(attributes: Attributes, length: int) -> Shape:
     cls, key_type = kind_of(attributes)
     algorithms = kmip_objects.ALGORITHMS.get(-1 if key_type is None else key_type, ())
     object_type = kmip_objects.OBJECT_TYPES.get(cls, ObjectType.OPAQUE_DATA)
-    if cls in KEYS and not algorithms:
+    if (cls in KEYS and not algorithms) or attributes.get(CKA.URL):  # such a certificate may be empty
         object_type = ObjectType.OPAQUE_DATA
     mask = kmip_objects.usage_mask(cls, dict(attributes)) if cls in KEYS else 0
     return Shape(cls, key_type, object_type, algorithms[0] if algorithms and cls in KEYS else None, length, mask)
@@ -61,8 +61,8 @@ def changes_of(attributes: Attributes, shape: Shape) -> Changes:
     changes: dict[int, Value | None] = {}
     uses = for_class(shape.cls, _variant(shape.cls, shape.key_type))
     for cka, value in attributes.items():
-        from_material = cka in uses and uses[cka].material
-        if not from_material and (derived.get(cka) != value or cka in _ALWAYS_SAID):
+        of_material = cka in uses and from_material(uses[cka], attributes)
+        if not of_material and (derived.get(cka) != value or cka in _ALWAYS_SAID):
             changes[cka] = value
     changes.update({cka: None for cka in derived if cka not in attributes and cka != CKA.VALUE_LEN})
     if (shape.cls, shape.key_type) != as_read or shape.cls == CKO.DATA:  # data may come to be Secret Data
@@ -191,7 +191,9 @@ def without_material(attributes: Attributes) -> dict[int, Value]:
     """Return the attributes that a record keeps of these."""
     cls, key_type = kind_of(attributes)
     uses = for_class(cls, _variant(cls, key_type))
-    return {cka: value for cka, value in attributes.items() if not (cka in uses and uses[cka].material)}
+    return {
+        cka: value for cka, value in attributes.items() if not (cka in uses and from_material(uses[cka], attributes))
+    }
 
 
 def completed(attributes: Attributes, shape: Shape) -> dict[int, Value]:
