@@ -354,12 +354,21 @@ def test_nothing_is_looked_at_before_initialization(name: str, monkeypatch: pyte
     call, handler = wrapped(name)
     assert call(*[None] * len(PROTOTYPES[name])) == CKR.CRYPTOKI_NOT_INITIALIZED
     assert entry.unsupported(*PROTOTYPES[name]) == CKR.CRYPTOKI_NOT_INITIALIZED
-    assert entry.later(ffi, name)(*PROTOTYPES[name]) == CKR.CRYPTOKI_NOT_INITIALIZED
+    assert entry.later(ffi, name, {name: handler}, Recorder())(*PROTOTYPES[name]) == CKR.CRYPTOKI_NOT_INITIALIZED
     assert not handler.calls
 
 
 def test_a_function_without_handler_says_so() -> None:
-    assert entry.later(ffi, "C_EncapsulateKeys")(1, NULL, NULL) == CKR.FUNCTION_NOT_SUPPORTED
+    assert entry.later(ffi, "C_EncapsulateKeys", {}, Recorder())(1, NULL, NULL) == CKR.FUNCTION_NOT_SUPPORTED
+
+
+def test_the_first_call_puts_the_wrapped_handler_in_place() -> None:
+    handler, put = Recorder(), Recorder()
+    assert entry.later(ffi, "C_CloseSession", {"C_CloseSession": handler}, put)(5) == CKR.OK
+    ((function,),) = put.calls
+    assert function(6) == CKR.OK
+    assert handler.calls == [(5,), (6,)]
+    assert len(put.calls) == 1
 
 
 def test_a_call_has_the_configured_deadline() -> None:

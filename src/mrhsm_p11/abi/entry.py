@@ -41,9 +41,15 @@ BEFORE_INITIALIZE = frozenset({"C_Initialize"})
 def register(ffi: Any, lib: Any) -> None:
     """Put a wrapped handler behind each function that the library exports."""
     handlers = find_handlers(modules(MODULES))
-    for name in OFFERED:
-        function = wrap(ffi, name, handlers[name], refusal(name)) if name in handlers else later(ffi, name)
+
+    def put(name: str, function: CFunction) -> None:
         ffi.def_extern(name=f"py_{name}", error=CKR.GENERAL_ERROR, onerror=_log_failure)(function)
+
+    for name in OFFERED:
+        if name in BEFORE_INITIALIZE:
+            put(name, wrap(ffi, name, handlers[name]))
+        else:
+            put(name, later(ffi, name, handlers, partial(put, name)))
     hostcalls.install(
         around_wait=lambda: _Around((lib.sigpipe_block, lib.gate_pause), (lib.gate_resume, lib.sigpipe_restore)),
         around_io=lambda: _Around((lib.sigpipe_block,), (lib.sigpipe_restore,)),
@@ -121,17 +127,18 @@ def unsupported(*args: Any) -> int:
     return CKR.CRYPTOKI_NOT_INITIALIZED if provider.current is None else CKR.FUNCTION_NOT_SUPPORTED
 
 
-def later(ffi: Any, name: str) -> CFunction:
-    """Return the function behind C stub `name`, whose handler is looked for when it is first called."""
-    function: CFunction | None = None
+def later(ffi: Any, name: str, handlers: dict[str, Handler], put: Callable[[CFunction], None]) -> CFunction:
+    """Return the function behind C stub `name` until its first call, which puts the wrapped handler in its place.
+
+    A host calls a third of the functions; wrapping all of them would cost each host's start.
+    """
 
     def call(*args: Any) -> int:
-        nonlocal function
         if provider.current is None:
             return CKR.CRYPTOKI_NOT_INITIALIZED
-        if function is None:
-            handler = find_handlers(modules(LATER)).get(name)
-            function = wrap(ffi, name, handler, refusal(name)) if handler else unsupported
+        handler = handlers.get(name) or find_handlers(modules(LATER)).get(name)
+        function = wrap(ffi, name, handler, refusal(name)) if handler else unsupported
+        put(function)
         return function(*args)
 
     return call
