@@ -81,6 +81,17 @@ class Calls:
                 self.made += 1
             self.kept.clear()
 
+    def make_in_no_session(self) -> None:
+        """Call every function of sessions with everything in order but the session."""
+        self.session = 999_999
+        for prototype in build_ffi.offered():
+            if prototype.arguments[0][0] != "CK_SESSION_HANDLE":
+                continue
+            print("no session", prototype.name, flush=True)
+            rv = self.p11.rv(prototype.name, *next(self.of(prototype)))
+            assert rv == CKR.SESSION_HANDLE_INVALID, f"{prototype.name}: CKR_{CKR.name(rv)}"
+            self.made += 1
+
 
 def main() -> None:
     p11 = Cryptoki(sys.argv[1])
@@ -102,6 +113,7 @@ def main() -> None:
         calls.key = p11.generate_key(calls.session, CKM.AES_KEY_GEN, {CKA.PRIVATE: login, **uses})
         calls.make("logged in" if login else "open")
         rv_of(p11.close_session, calls.session)
+    calls.make_in_no_session()
     assert p11.rv("C_Initialize", None) == CKR.CRYPTOKI_ALREADY_INITIALIZED
     assert p11.rv("C_Finalize", p11.new("CK_BYTE[8]")) == CKR.ARGUMENTS_BAD
     assert p11.rv("C_Finalize", None) == CKR.OK

@@ -74,6 +74,7 @@ def login(session: int, user_type: int, pin: Secret | None) -> None:
 
 def login_user(session: int, user_type: int, pin: Secret | None, name: Buffer) -> None:
     """Log in as C_Login does: the token has one user and one SO, and neither has a name."""
+    provider.session(session)
     if len(name):
         raise ArgumentsBad("the token's users have no names")
     login(session, user_type, pin)
