@@ -55,7 +55,7 @@ class Config:
     pin_attempts: int = _row(10, "pin.attempts", least=0, most=1_000_000)  # 0: never locked
     legacy: bool = _row(True, "mechanisms.legacy")
     hw_slot: bool = _row(False, "slots.hardware")
-    settings_key: str = _row("", "settings_key")  # fingerprint that binds readers; empty: none
+    settings_key: tuple[str, ...] = _row((), "settings_key")  # fingerprints that bind readers; empty: none
     new_token_store: str = _row("file", "new_token.store", choices=("file", "kmip"))
     new_token_like: str = _row("", "new_token.like")
 
@@ -138,6 +138,11 @@ def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 def _checked(where: str, setting: Setting, default: Any, value: Any) -> Any:
     if isinstance(default, float) and type(value) is int:
         value = float(value)
+    if isinstance(default, tuple):
+        listed = [value] if isinstance(value, str) else value
+        if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+            raise ConfigurationError(f"{where}: {setting.key} must be a text or a list of texts")
+        return tuple(listed)
     if type(value) is not type(default):
         kind = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
         raise ConfigurationError(f"{where}: {setting.key} must be {kind}")

@@ -191,7 +191,7 @@ def test_a_signer_of_ones_own_fools_neither_the_so_nor_a_bound_reader(file_token
     with pytest.raises(SettingsUntrusted):
         file_token.open_so()
     with pytest.raises(SettingsUntrusted, match="settings_key"):
-        tokens.login_user(file_token.directory, file_token.entry, file_token.user_pin, settings_key=fingerprint)
+        tokens.login_user(file_token.directory, file_token.entry, file_token.user_pin, settings_key=(fingerprint,))
     assert file_token.open().settings == settings(666)  # documented: without settings_key, damage only
 
 
@@ -200,7 +200,7 @@ def test_the_right_settings_key_is_taken_in_any_spelling(file_token: TokenOnDisk
     coloned = ":".join(fingerprint[at : at + 2] for at in range(0, 64, 2)).upper()
     for spelling in (fingerprint, fingerprint.upper(), coloned):
         assert tokens.login_user(
-            file_token.directory, file_token.entry, file_token.user_pin, settings_key=spelling
+            file_token.directory, file_token.entry, file_token.user_pin, settings_key=("0" * 64, spelling)
         ).settings
 
 

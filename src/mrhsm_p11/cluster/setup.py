@@ -12,7 +12,7 @@ from mrhsm_p11.cluster.keys import CLDB, COMMON, CORE, KEYS
 from mrhsm_p11.config import Config
 from mrhsm_p11.errors import MrhsmError, PinIncorrect, PinLenRange
 from mrhsm_p11.secret import Secret
-from mrhsm_p11.tokendir import entries, tokens
+from mrhsm_p11.tokendir import binding, entries, tokens
 from mrhsm_p11.tokendir.entries import TokenEntry
 from mrhsm_p11.tokendir.files import TokenDirectory
 from mrhsm_p11.tokendir.sealing import check_pin
@@ -71,6 +71,11 @@ def make_token(
     with directory.lock():
         check_label(entries.load(directory), label)
         return tokens.create_token(directory, label, so_pin, user_pin=user_pin, store=store, connection=connection)
+
+
+def bind(so: SoToken, config: Config, *, begin: bool = False) -> None:
+    """Let readers take this token, where maprhsm.conf names those they may: see tokendir.binding."""
+    binding.bind(so.directory, config, so.entry, begin=begin)
 
 
 def login_so(directory: TokenDirectory, entry: TokenEntry, so_pin: Secret) -> SoToken:

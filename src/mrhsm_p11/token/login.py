@@ -152,11 +152,19 @@ def init_token(slots: Slots, slot: Slot, so_pin: Secret, label: str) -> None:
         slots.refresh()
         return
     sealing.check_pin(so_pin)
+    if slots.config.settings_key:
+        from mrhsm_p11.tokendir import binding
+
+        if not binding.may_bind(slots.config):
+            log.warning("settings_key in maprhsm.conf names the tokens that may be used: only root makes others")
+            raise TokenWriteProtected("settings_key in maprhsm.conf names the tokens that may be used")
     store = slots.config.new_token_store
     connection, group = _settings_like(slots) if store == "kmip" else (None, None)
     made = tokens.create_token(
         slots.directory, label, so_pin, user_pin=None, store=store, connection=connection, group=group
     )
+    if slots.config.settings_key:
+        slots.config = binding.bind(made.directory, slots.config, made.entry, begin=False)
     slots.seat(slot, made.entry)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from mrhsm_p11.errors import PinIncorrect, PinLocked, UserPinNotInitialized
@@ -90,22 +91,28 @@ def login_user(
     pin: Secret,
     *,
     attempts_limit: int = DEFAULT_PIN_ATTEMPTS,
-    settings_key: str = "",
+    settings_key: Collection[str] = (),
     from_file: bool = False,
 ) -> OpenToken:
     """Open a token with the user PIN, checked locally. A PIN `from_file` is never counted nor stopped by a count.
 
-    `settings_key`, when not empty, is the fingerprint of the only key whose signature is accepted. Raises PinIncorrect,
+    `settings_key`, when not empty, holds the fingerprints of the only keys whose signature is accepted; every spelling
+    of hexadecimal is one. Raises PinIncorrect,
     PinLocked, UserPinNotInitialized, SettingsUntrusted.
     """
     if entry.user_pin is None:
         raise UserPinNotInitialized(f"token {entry.serial} has no user PIN yet")
     opened = _verify_user(directory, entry, entry.user_pin, pin, 0 if from_file else attempts_limit, not from_file)
-    if settings_key and settings_key.lower().replace(":", "") != entry.fingerprint():
-        raise SettingsUntrusted(f"token {entry.serial} is not the one that settings_key in maprhsm.conf names")
+    if settings_key and entry.fingerprint() not in map(spelled, settings_key):
+        raise SettingsUntrusted(f"token {entry.serial} is none of those that settings_key in maprhsm.conf names")
     if not signing.verifies(entry.public_key, entry.signature, entry.signed_bytes()):
         raise SettingsUntrusted(f"{directory.path}/{entries.CONFIGURATION} was changed: the signature is not the SO's")
     return OpenToken(directory, entry, opened.token_key, _open_settings(directory, entry, opened.token_key))
+
+
+def spelled(fingerprint: str) -> str:
+    """Return a fingerprint as TokenEntry.fingerprint spells it."""
+    return fingerprint.lower().replace(":", "")
 
 
 def login_so(directory: TokenDirectory, entry: TokenEntry, pin: Secret, *, accept_older: bool = False) -> SoToken:

@@ -13,7 +13,7 @@ from mrhsm_p11.cli.progress import during
 from mrhsm_p11.cluster import archive, transfer
 from mrhsm_p11.cluster.archive import ArchiveRefused
 from mrhsm_p11.config import Config
-from mrhsm_p11.tokendir import posix
+from mrhsm_p11.tokendir import binding, posix
 from mrhsm_p11.tokendir.files import TokenDirectory
 
 OPEN_MANIFEST = "The manifest is not encrypted: whoever reads it has the token and can log in as its user."
@@ -58,6 +58,8 @@ def import_(given: Given, config: Config) -> None:
     with directory.lock():
         transfer.check(unsealed, directory, given.get("-token"), so_pin, older="-older" in given)
         transfer.install(unsealed, directory)
+        for entry in arriving:
+            config = binding.bind(directory, config, entry, begin=True)
     for entry in arriving:
         print(f"Imported token {entry.serial} ({entry.label}), generation {entry.generation}")
 

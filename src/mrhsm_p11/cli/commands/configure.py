@@ -69,6 +69,7 @@ def configure(given: Given, config: Config) -> None:
             with during("Waiting for another mrhsm command to end"):
                 held.enter_context(directory.lock())
             so = setup.login_so(directory, entry, so_pin)
+            setup.bind(so, config, begin=True)
         with _step("set"):
             _set(so, inner)
         with _step("enable"):

@@ -35,6 +35,7 @@ def as_officer(given: Given, config: Config, so_pin: Secret | None = None) -> It
             held.enter_context(directory.lock())
         with progress.during("Checking the SO PIN"):
             so = setup.login_so(directory, entry, pin)
+        setup.bind(so, config)
         yield so
 
 

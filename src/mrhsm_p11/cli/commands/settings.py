@@ -47,7 +47,7 @@ def init(given: Given, config: Config) -> None:
     user_pin = pins.new_user_pin(given)
     so_pin, store = pins.new_so_pin(given), given.get("-storetype") or "kmip"
     directory = TokenDirectory(config.tokens_dir, create=True)
-    setup.make_token(directory, label, so_pin, user_pin, store, connection)
+    setup.bind(setup.make_token(directory, label, so_pin, user_pin, store, connection), config, begin=True)
 
 
 def set_(given: Given, config: Config) -> None:
