@@ -24,8 +24,10 @@ from typing import Any
 import cffi
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
+from p11_parameters import Parameters
+
 import build_ffi
-from mrhsm_p11.constants import CK, CKF, CKG, CKM, CKR, CKU
+from mrhsm_p11.constants import CK, CKF, CKR, CKU
 
 Template = Mapping[int, Any]
 Mechanism = Any  # int | tuple[int, bytes | cdata | None] | None
@@ -50,7 +52,7 @@ def declarations() -> Any:
     return ffi
 
 
-class Cryptoki:
+class Cryptoki(Parameters):
     """One loaded library."""
 
     def __init__(self, path: str | Path) -> None:
@@ -380,34 +382,6 @@ class Cryptoki:
 
     def derive_key(self, session: int, mechanism: Mechanism, key: int, template: Template) -> int:
         return self._handle("C_DeriveKey", session, self.mechanism(mechanism), key, *self.template(template))
-
-    # ---- mechanism parameters ----
-
-    def gcm(self, iv: bytes, aad: bytes = b"", tag_bits: int = 128, *, with_iv_bits: bool = True) -> Any:
-        """Return CK_GCM_PARAMS, or its 40-byte form that lacks ulIvBits."""
-        struct = self.ffi.new("CK_GCM_PARAMS *" if with_iv_bits else "CK_GCM_PARAMS_WITHOUT_IV_BITS *")
-        struct.pIv, struct.ulIvLen = self._pointed(iv)
-        struct.pAAD, struct.ulAADLen = self._pointed(aad)
-        struct.ulTagBits = tag_bits
-        if with_iv_bits:
-            struct.ulIvBits = len(iv) * 8
-        return struct
-
-    def ctr(self, counter: bytes, counter_bits: int = 128) -> Any:
-        return self.ffi.new("CK_AES_CTR_PARAMS *", [counter_bits, counter])
-
-    def pss(self, hash: int = CKM.SHA256, mgf: int = CKG.MGF1_SHA256, salt_len: int = 32) -> Any:
-        return self.ffi.new("CK_RSA_PKCS_PSS_PARAMS *", [hash, mgf, salt_len])
-
-    def oaep(self, hash: int = CKM.SHA256, mgf: int = CKG.MGF1_SHA256, label: bytes = b"") -> Any:
-        struct = self.ffi.new("CK_RSA_PKCS_OAEP_PARAMS *", [hash, mgf, 1, self.ffi.NULL, 0])
-        struct.pSourceData, struct.ulSourceDataLen = self._pointed(label)
-        return struct
-
-    def _pointed(self, value: bytes) -> tuple[Any, int]:
-        place, length = self.encoded(value)
-        self._keep(place)
-        return place, length
 
 
 def rv_of(function: Callable[..., Any], *arguments: Any, **named: Any) -> int:
