@@ -17,7 +17,8 @@ import pytest
 from matrix_rules import RULES
 from p11 import CKError, Cryptoki, rv_of
 
-from mrhsm_p11.constants import CKA, CKD, CKF, CKG, CKK, CKM, CKO, CKR, CKU
+from mrhsm_p11.constants import CKA, CKD, CKF, CKG, CKK, CKM, CKO, CKP, CKR, CKU, CKZ
+from mrhsm_p11.crypto.finite_generate import _safe_prime
 from mrhsm_p11.mapping.mechanisms import HASHES, ROWS, MechanismRow
 
 SO_PIN, PIN = "so pin 1234", "user pin 5678"
@@ -70,6 +71,7 @@ PAIRS: dict[int, Callable[[], dict[int, Any]]] = {
     CKK.EC_EDWARDS: lambda: {CKA.EC_PARAMS: bytes.fromhex("06032b6570")},
     CKK.EC_MONTGOMERY: lambda: {CKA.EC_PARAMS: bytes.fromhex("06032b656e")},
     CKK.DSA: dsa_domain,
+    CKK.DH: lambda: {CKA.PRIME: _safe_prime(2048).to_bytes(256, "big"), CKA.BASE: b"\2"},
     CKK.ML_DSA: lambda: {CKA.PARAMETER_SET: 1},
     CKK.ML_KEM: lambda: {CKA.PARAMETER_SET: 2},
 }
@@ -98,6 +100,12 @@ def _cbc_data(p11: Cryptoki, row: MechanismRow) -> Any:
 def _hkdf(p11: Cryptoki, row: MechanismRow) -> Any:
     null = p11.ffi.NULL
     return p11.new("CK_HKDF_PARAMS *", [1, 1, CKM.SHA256, CKF.HKDF_SALT_NULL, null, 0, 0, null, 0])
+
+
+def _pbkd2(p11: Cryptoki, row: MechanismRow) -> Any:
+    null, salt, password = p11.ffi.NULL, _bytes(p11, 16), p11.ffi.cast("CK_UTF8CHAR_PTR", _bytes(p11, 8))
+    values = [CKZ.SALT_SPECIFIED, salt, 16, 1000, CKP.PKCS5_PBKD2_HMAC_SHA256, null, 0, password, 8]
+    return p11.new("CK_PKCS5_PBKD2_PARAMS2 *", values)
 
 
 def _ecdh(p11: Cryptoki, row: MechanismRow) -> Any:
@@ -130,6 +138,10 @@ SAMPLES: dict[str, Callable[[Cryptoki, MechanismRow], Any]] = {
     "CK_AES_CBC_ENCRYPT_DATA_PARAMS": _cbc_data,
     "CK_HKDF_PARAMS": _hkdf,
     "CK_ECDH1_DERIVE_PARAMS": _ecdh,
+    "CK_HASH_SIGN_ADDITIONAL_CONTEXT": lambda p11, row: p11.new(
+        "CK_HASH_SIGN_ADDITIONAL_CONTEXT *", [0, p11.ffi.NULL, 0, CKM.SHA256]
+    ),
+    "CK_PKCS5_PBKD2_PARAMS2": _pbkd2,
     "CK_TLS_MAC_PARAMS": lambda p11, row: p11.new("CK_TLS_MAC_PARAMS *", [CKM.SHA256, 12, 1]),
 }
 # Raw parameters to try: a number such as a MAC's length, initialisation vectors, a version of TLS, none.

@@ -161,7 +161,8 @@ def made_from(row: MechanismRow) -> dict[int, Any]:
     """Return the template of a new secret key, or of new domain parameters."""
     if CKM.name(row.type).endswith("PARAMETER_GEN"):
         return {CKA.PRIME_BITS: 1024}
-    return {} if row.min_key == row.max_key else {CKA.VALUE_LEN: 32}
+    chosen = {CKA.KEY_TYPE: row.key_types[0]} if len(row.key_types) > 1 else {}
+    return chosen if row.min_key == row.max_key else {**chosen, CKA.VALUE_LEN: 32}
 
 
 MAKERS = [row for row in ROWS.values() if row.flags & (CKF.GENERATE | CKF.GENERATE_KEY_PAIR)]
