@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
+import secret_samples as samples
+from secret_samples import AUTHENTICATED, CIPHERS, IV, MACS, key_bytes, name, ulong
 
-from mrhsm_p11.constants import CKA, CKF, CKG, CKK, CKM, CKZ
-from mrhsm_p11.crypto import engine
+from mrhsm_p11.constants import CKA, CKG, CKK, CKM, CKZ
+from mrhsm_p11.crypto import digests, engine
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.errors import (
     AttributeValueInvalid,
@@ -15,53 +15,41 @@ from mrhsm_p11.errors import (
     DataLenRange,
     EncryptedDataInvalid,
     EncryptedDataLenRange,
+    KeyFunctionNotPermitted,
     KeySizeRange,
     KeyTypeInconsistent,
     MechanismInvalid,
     MechanismParamInvalid,
+    SignatureInvalid,
+    SignatureLenRange,
     UnwrappingKeySizeRange,
     WrappedKeyInvalid,
     WrappedKeyLenRange,
     WrappingKeySizeRange,
 )
-from mrhsm_p11.mapping.codecs import ULONG_BYTES
 from mrhsm_p11.mapping.mechanisms import ROWS, MechanismRow
 from mrhsm_p11.parameters.rsa import OAEPParams, PSSParams
-from mrhsm_p11.parameters.symmetric import CTRParams, GCMParams
+from mrhsm_p11.parameters.symmetric import CCMParams, ChaCha20Params, ChaCha20Poly1305Params, CTRParams, GCMParams
 from mrhsm_p11.secret import Secret
 
-IV = bytes(range(16))
 KEY = Secret(bytes(range(32)))
-GOOD: dict[int, AnyParameter] = {
-    CKM.AES_CBC: IV,
-    CKM.AES_CBC_PAD: IV,
-    CKM.AES_CTR: CTRParams(128, IV),
-    CKM.AES_GCM: GCMParams(IV[:12], b"", 128),
-}
-AES_CIPHERS = [row for row in ROWS.values() if row.flags & CKF.ENCRYPT and row.key_types == (CKK.AES,)]
-MACS = [row for row in ROWS.values() if row.family == "mac"]
+AES_CIPHERS = [row for row in CIPHERS if row.key_types == (CKK.AES,)]
 
 
-def ulong(value: int) -> bytes:
-    return value.to_bytes(ULONG_BYTES, sys.byteorder)
-
-
-def name(value: object) -> str:
-    return CKM.name(value.type) if isinstance(value, MechanismRow) else str(value)
-
-
-@pytest.mark.parametrize("row", AES_CIPHERS, ids=name)
-@pytest.mark.parametrize("n", [0, 15, 17, 33, 64])
-def test_aes_keys_of_wrong_size(row: MechanismRow, n: int) -> None:
+@pytest.mark.parametrize("row", CIPHERS, ids=name)
+@pytest.mark.parametrize("n", [0, 8, 15, 17, 23, 31, 33, 48, 65])
+def test_cipher_keys_of_wrong_size(row: MechanismRow, n: int) -> None:
+    wrong = Secret(bytes(n))
     for encrypt in (True, False):
         with pytest.raises(KeySizeRange):
-            engine.cipher(row, GOOD.get(row.type), Secret(bytes(n)), encrypt=encrypt)
+            engine.cipher(row, samples.parameter(row), wrong, encrypt=encrypt)
     with pytest.raises(WrappingKeySizeRange):
-        engine.wrap(row, GOOD.get(row.type), Secret(bytes(n)), KEY)
+        engine.wrap(row, samples.parameter(row), wrong, KEY)
     with pytest.raises(UnwrappingKeySizeRange):
-        engine.unwrap(row, GOOD.get(row.type), Secret(bytes(n)), bytes(64))
+        engine.unwrap(row, samples.parameter(row), wrong, bytes(64))
 
 
+IV_MODES = ("cbc", "cbc-pad", "ofb", "cfb8", "cfb128", "cs1", "xts")
 BAD_PARAMETERS: list[tuple[int, AnyParameter]] = [
     (CKM.AES_ECB, IV),
     (CKM.AES_CBC, None),
@@ -79,6 +67,18 @@ BAD_PARAMETERS: list[tuple[int, AnyParameter]] = [
     (CKM.AES_GCM, GCMParams(IV[:7], b"", 128)),
     (CKM.AES_GCM, GCMParams(bytes(129), b"", 128)),
     *((CKM.AES_GCM, GCMParams(IV[:12], b"", bits)) for bits in (0, 8, 31, 72, 97, 127, 129, 136)),
+    *((row.type, bad) for row in CIPHERS if row.mode in IV_MODES for bad in (None, b"", bytes(7), bytes(9), bytes(17))),
+    *((CKM.AES_CCM, CCMParams(0, bytes(n), b"", 16)) for n in (0, 6, 14)),
+    *((CKM.AES_CCM, CCMParams(0, bytes(7), b"", n)) for n in (0, 2, 5, 15, 18)),
+    (CKM.AES_CCM, CCMParams(1 << 16, bytes(13), b"", 16)),
+    (CKM.AES_CCM, GCMParams(IV[:12], b"", 128)),
+    (CKM.AES_CCM, None),
+    (CKM.DES3_ECB, IV[:8]),
+    (CKM.DES3_CBC, IV),
+    *((CKM.CHACHA20, ChaCha20Params(bytes(a), bytes(b))) for a, b in ((4, 8), (8, 12), (4, 24), (0, 12), (16, 0))),
+    (CKM.CHACHA20, IV),
+    *((CKM.CHACHA20_POLY1305, ChaCha20Poly1305Params(bytes(n), b"")) for n in (0, 8, 11, 13, 24)),
+    (CKM.CHACHA20_POLY1305, IV[:12]),
     (CKM.AES_KEY_WRAP, IV[:8]),
     (CKM.AES_KEY_WRAP, b"\xa6" * 7),
     (CKM.AES_KEY_WRAP_PAD, IV[:8]),
@@ -89,9 +89,10 @@ BAD_PARAMETERS: list[tuple[int, AnyParameter]] = [
 
 @pytest.mark.parametrize(("mechanism", "parameter"), BAD_PARAMETERS, ids=str)
 def test_cipher_parameters(mechanism: int, parameter: AnyParameter) -> None:
+    row = ROWS[mechanism]
     for encrypt in (True, False):
         with pytest.raises(MechanismParamInvalid):
-            engine.cipher(ROWS[mechanism], parameter, KEY, encrypt=encrypt)
+            engine.cipher(row, parameter, samples.key(row), encrypt=encrypt)
 
 
 BAD_LENGTHS: list[tuple[int, bool, int, type[CryptokiError]]] = [
@@ -102,7 +103,23 @@ BAD_LENGTHS: list[tuple[int, bool, int, type[CryptokiError]]] = [
     (CKM.AES_CBC_PAD, False, 0, EncryptedDataLenRange),
     (CKM.AES_CBC_PAD, False, 17, EncryptedDataLenRange),
     (CKM.AES_GCM, False, 0, EncryptedDataLenRange),
-    (CKM.AES_GCM, False, 15, EncryptedDataLenRange),
+    (CKM.AES_GCM, False, 11, EncryptedDataLenRange),
+    (CKM.AES_CCM, False, 9, EncryptedDataLenRange),
+    (CKM.AES_CCM, False, 11, EncryptedDataLenRange),
+    (CKM.AES_CCM, True, 1, DataLenRange),
+    (CKM.CHACHA20_POLY1305, False, 15, EncryptedDataLenRange),
+    (CKM.AES_CTS, True, 0, DataLenRange),
+    (CKM.AES_CTS, True, 15, DataLenRange),
+    (CKM.AES_CTS, False, 15, EncryptedDataLenRange),
+    (CKM.AES_XTS, True, 0, DataLenRange),
+    (CKM.AES_XTS, True, 15, DataLenRange),
+    (CKM.AES_XTS, True, (16 << 20) + 1, DataLenRange),
+    (CKM.AES_XTS, False, 15, EncryptedDataLenRange),
+    (CKM.AES_XTS, False, (16 << 20) + 1, EncryptedDataLenRange),
+    (CKM.DES3_ECB, True, 7, DataLenRange),
+    (CKM.DES3_CBC, False, 12, EncryptedDataLenRange),
+    (CKM.DES3_CBC_PAD, False, 0, EncryptedDataLenRange),
+    (CKM.DES3_CBC_PAD, False, 9, EncryptedDataLenRange),
     (CKM.AES_KEY_WRAP, True, 0, DataLenRange),
     (CKM.AES_KEY_WRAP, True, 8, DataLenRange),
     (CKM.AES_KEY_WRAP, True, 17, DataLenRange),
@@ -119,8 +136,8 @@ BAD_LENGTHS: list[tuple[int, bool, int, type[CryptokiError]]] = [
 @pytest.mark.parametrize(("mechanism", "encrypt", "n", "error"), BAD_LENGTHS, ids=str)
 @pytest.mark.parametrize("parts", [False, True])
 def test_lengths(mechanism: int, encrypt: bool, n: int, error: type[CryptokiError], parts: bool) -> None:
-    operation = engine.cipher(ROWS[mechanism], GOOD.get(mechanism), KEY, encrypt=encrypt)
-    data = bytes(n)
+    row, data = ROWS[mechanism], bytes(n)
+    operation = engine.cipher(row, samples.parameter(row), samples.key(row), encrypt=encrypt)
     if parts:
         operation.update(data[: n // 2])
         data = data[n // 2 :]
@@ -129,21 +146,52 @@ def test_lengths(mechanism: int, encrypt: bool, n: int, error: type[CryptokiErro
     assert raised.type is error
 
 
-@pytest.mark.parametrize(
-    "mechanism",
-    [CKM.AES_GCM, CKM.AES_KEY_WRAP, CKM.AES_KEY_WRAP_PAD, CKM.AES_KEY_WRAP_PKCS7, CKM.AES_KEY_WRAP_KWP],
-    ids=CKM.name,
-)
-def test_any_changed_bit_is_noticed(mechanism: int) -> None:
-    row = ROWS[mechanism]
-    sealed = engine.wrap(row, GOOD.get(mechanism), KEY, Secret(bytes(24)))
+@pytest.mark.parametrize("row", [row for row in CIPHERS if row.type in AUTHENTICATED], ids=name)
+def test_any_changed_bit_is_noticed(row: MechanismRow) -> None:
+    good = samples.parameter(row, 24)
+    sealed = engine.wrap(row, good, samples.key(row), Secret(bytes(24)))
     for at in range(len(sealed) * 8):
         changed = bytearray(sealed)
         changed[at // 8] ^= 1 << at % 8
         with pytest.raises(EncryptedDataInvalid):
-            engine.cipher(row, GOOD.get(mechanism), KEY, encrypt=False).finish(changed)
+            engine.cipher(row, good, samples.key(row), encrypt=False).finish(changed)
         with pytest.raises(WrappedKeyInvalid):
-            engine.unwrap(row, GOOD.get(mechanism), KEY, bytes(changed))
+            engine.unwrap(row, good, samples.key(row), bytes(changed))
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "good", "bad"),
+    [
+        (CKM.AES_CCM, CCMParams(4, IV[:12], b"one", 8), CCMParams(4, IV[:12], b"two", 8)),
+        (CKM.AES_CCM, CCMParams(4, IV[:12], b"one", 8), CCMParams(4, IV[1:13], b"one", 8)),
+        (CKM.AES_CCM, CCMParams(4, IV[:12], b"one", 8), CCMParams(4, IV[:11], b"one", 8)),
+        (CKM.CHACHA20_POLY1305, ChaCha20Poly1305Params(IV[:12], b"a"), ChaCha20Poly1305Params(IV[:12], b"")),
+        (CKM.CHACHA20_POLY1305, ChaCha20Poly1305Params(IV[:12], b"a"), ChaCha20Poly1305Params(IV[1:13], b"a")),
+    ],
+    ids=str,
+)
+def test_ccm_and_chacha20_bind_what_is_only_authenticated(
+    mechanism: int, good: AnyParameter, bad: AnyParameter
+) -> None:
+    sealed = engine.cipher(ROWS[mechanism], good, KEY, encrypt=True).finish(b"text")
+    with pytest.raises(EncryptedDataInvalid):
+        engine.cipher(ROWS[mechanism], bad, KEY, encrypt=False).finish(sealed)
+
+
+@pytest.mark.parametrize(("counter_bytes", "nonce_bytes"), [(4, 12), (8, 8)])
+def test_the_counter_of_chacha20_stops_before_it_wraps(counter_bytes: int, nonce_bytes: int) -> None:
+    row, last = ROWS[CKM.CHACHA20], ChaCha20Params(b"\xff" * counter_bytes, bytes(nonce_bytes))
+    assert len(engine.cipher(row, last, KEY, encrypt=True).finish(bytes(64))) == 64
+    for encrypt, error in ((True, DataLenRange), (False, EncryptedDataLenRange)):
+        operation = engine.cipher(row, last, KEY, encrypt=encrypt)
+        operation.update(bytes(63))
+        with pytest.raises(error):
+            operation.update(bytes(2))
+
+
+def test_the_halves_of_an_xts_key_differ() -> None:
+    with pytest.raises(KeyFunctionNotPermitted):
+        engine.cipher(ROWS[CKM.AES_XTS], IV, Secret(bytes(64)), encrypt=True).finish(bytes(16))
 
 
 def test_gcm_binds_what_is_only_authenticated() -> None:
@@ -193,20 +241,55 @@ def test_a_counter_of_the_whole_block_wraps() -> None:
     assert wrapped[16:] == engine.cipher(row, CTRParams(128, bytes(16)), KEY, encrypt=True).finish(bytes(16))
 
 
+def bad_mac_parameters(row: MechanismRow) -> list[AnyParameter]:
+    if row.mode == "gmac":
+        bad = [GCMParams(IV[:7], b"", 128), GCMParams(IV[:12], b"", 0), GCMParams(IV[:12], b"", 129)]
+        return [None, b"", IV, IV[:11], *bad]
+    if row.mode.endswith("-general"):
+        return [None, b"", ulong(0), ulong(65), ulong(2**64 - 1), ulong(8)[:4], IV]
+    return [IV, ulong(4)]
+
+
 @pytest.mark.parametrize("row", MACS, ids=name)
 def test_mac_keys_and_parameters(row: MechanismRow) -> None:
-    good = ulong(8) if row.mode == "hmac-general" else None
-    bad: list[AnyParameter] = [None, b"", ulong(0), ulong(65), ulong(2**64 - 1), ulong(8)[:4], IV] if good else [IV]
+    longest = row.max_key * row.key_unit_bits // 8
     for make in (engine.signer, engine.verifier):
-        for parameter in bad:
+        for bad in bad_mac_parameters(row):
             with pytest.raises(MechanismParamInvalid):
-                make(row, parameter, CKK.GENERIC_SECRET, KEY)
+                make(row, bad, row.key_types[0], samples.key(row))
         with pytest.raises(KeyTypeInconsistent):
-            make(row, good, CKK.AES, KEY)
-        for n in (0, 4097):
+            make(row, samples.parameter(row), CKK.BLOWFISH, samples.key(row))
+        for n in (0, longest + 1):
             with pytest.raises(KeySizeRange):
-                make(row, good, CKK.GENERIC_SECRET, Secret(bytes(n)))
-        make(row, good, row.key_types[1], Secret(b"k"))
+                make(row, samples.parameter(row), row.key_types[0], Secret(bytes(n)))
+        for key_type in row.key_types:
+            make(row, samples.parameter(row), key_type, Secret(key_bytes(key_type)))
+
+
+@pytest.mark.parametrize("row", [row for row in MACS if row.mode.endswith("-general")], ids=name)
+def test_a_mac_may_have_any_length_up_to_the_whole(row: MechanismRow) -> None:
+    sizes = []
+    for n in range(1, 66):
+        try:
+            sizes.append(engine.signer(row, ulong(n), row.key_types[0], samples.key(row)).size)
+        except MechanismParamInvalid:
+            break
+    whole = digests.SIZES[row.hash] if row.hash else 16 if row.key_types == (CKK.AES,) else 8
+    assert sizes == list(range(1, whole + 1))
+
+
+@pytest.mark.parametrize("row", MACS, ids=name)
+def test_macs_that_differ(row: MechanismRow) -> None:
+    maker = engine.signer(row, samples.parameter(row), row.key_types[0], samples.key(row))
+    maker.update(b"text")
+    mac = maker.finish()
+    wrong = [(mac[:-1], SignatureLenRange), (mac + b"\0", SignatureLenRange), (b"", SignatureLenRange)]
+    wrong += [(bytes([mac[0] ^ 1]) + mac[1:], SignatureInvalid), (mac[:-1] + bytes([mac[-1] ^ 1]), SignatureInvalid)]
+    for given, error in wrong:
+        check = engine.verifier(row, samples.parameter(row), row.key_types[0], samples.key(row))
+        check.update(b"text")
+        with pytest.raises(error):
+            check.finish(given)
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +378,16 @@ def test_digests_take_no_parameter() -> None:
         engine.digest(ROWS[CKM.SHA256], IV)
 
 
-@pytest.mark.parametrize(("mechanism", "n"), [(CKM.AES_KEY_GEN, 0), (CKM.AES_KEY_GEN, 17), (CKM.AES_KEY_GEN, 64)])
+@pytest.mark.parametrize(
+    ("mechanism", "n"),
+    [
+        *((CKM.AES_KEY_GEN, n) for n in (0, 17, 64)),
+        *((CKM.AES_XTS_KEY_GEN, n) for n in (0, 16, 48, 65)),
+        *((mechanism, n) for mechanism in (CKM.DES2_KEY_GEN, CKM.DES3_KEY_GEN) for n in (0, 8, 25)),
+        *((mechanism, n) for mechanism in (CKM.CHACHA20_KEY_GEN, CKM.POLY1305_KEY_GEN) for n in (0, 16, 31, 33)),
+        *((mechanism, n) for mechanism in (CKM.SHA_1_KEY_GEN, CKM.BLAKE2B_512_KEY_GEN) for n in (0, 4097)),
+    ],
+)
 def test_secret_keys_of_impossible_length(mechanism: int, n: int) -> None:
     with pytest.raises(AttributeValueInvalid):
         engine.generate_secret(ROWS[mechanism], n)

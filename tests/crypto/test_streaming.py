@@ -5,46 +5,25 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from secret_samples import CIPHERS, MACS, PADDED, key, name, parameter, plain
 
-from mrhsm_p11.constants import CKF, CKK, CKM
-from mrhsm_p11.crypto import engine
+from mrhsm_p11.constants import CKM
+from mrhsm_p11.crypto import engine, families
 from mrhsm_p11.crypto.base import Cipher
-from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.mapping.mechanisms import ROWS, MechanismRow
-from mrhsm_p11.parameters.symmetric import CTRParams, GCMParams
-from mrhsm_p11.secret import Secret
 
-IV = bytes(range(16))
-PARAMETERS: dict[int, AnyParameter] = {
-    CKM.AES_CBC: IV,
-    CKM.AES_CBC_PAD: IV,
-    CKM.AES_CTR: CTRParams(64, IV),
-    CKM.AES_GCM: GCMParams(IV[:12], b"associated", 96),
-}
-# what a mechanism takes: a step between lengths, and the least length
-STEPS = {CKM.AES_ECB: (16, 0), CKM.AES_CBC: (16, 0), CKM.AES_KEY_WRAP: (8, 16), CKM.AES_KEY_WRAP_KWP: (1, 1)}
-WRAP_PADDED = {CKM.AES_KEY_WRAP_PAD: (1, 8), CKM.AES_KEY_WRAP_PKCS7: (1, 8)}
-AES_CIPHERS = [row for row in ROWS.values() if row.flags & CKF.ENCRYPT and row.key_types == (CKK.AES,)]
-# those whose output is known to the byte before it is computed, whatever the direction
-EXACT = {CKM.AES_ECB, CKM.AES_CBC, CKM.AES_CTR, CKM.AES_GCM, CKM.AES_KEY_WRAP}
-KEY = Secret(bytes(range(32)))
-
-ciphers = pytest.mark.parametrize("row", AES_CIPHERS, ids=lambda row: CKM.name(row.type))
+ciphers = pytest.mark.parametrize("row", CIPHERS, ids=name)
+macs = pytest.mark.parametrize("row", MACS, ids=name)
 chunkings = st.lists(st.integers(0, 40), max_size=8)
 
 
-def start(row: MechanismRow, *, encrypt: bool) -> Cipher:
-    return engine.cipher(row, PARAMETERS.get(row.type), KEY, encrypt=encrypt)
+def start(row: MechanismRow, n: int, *, encrypt: bool) -> Cipher:
+    """Start an operation for `n` bytes of plaintext."""
+    return engine.cipher(row, parameter(row, n), key(row), encrypt=encrypt)
 
 
-def plaintext(row: MechanismRow, n: int) -> bytes:
-    step, least = (STEPS | WRAP_PADDED).get(row.type, (1, 0))
-    return bytes(byte % 251 for byte in range(max(n - n % step, least)))
-
-
-def in_parts(row: MechanismRow, whole: bytes, chunks: list[int], *, encrypt: bool, last_part: bool) -> bytes:
-    operation, out, at = start(row, encrypt=encrypt), b"", 0
-    exact = encrypt or row.type in EXACT
+def in_parts(operation: Cipher, whole: bytes, chunks: list[int], *, exact: bool, last_part: bool) -> bytes:
+    out, at = b"", 0
     for n in chunks:
         part, at = whole[at : at + n], at + n
         promised = operation.size(len(part), final=False)
@@ -64,42 +43,68 @@ def in_parts(row: MechanismRow, whole: bytes, chunks: list[int], *, encrypt: boo
 @settings(deadline=None, max_examples=60)
 @given(n=st.integers(0, 100), chunks=chunkings, last_part=st.booleans())
 def test_parts_are_one_part(row: MechanismRow, n: int, chunks: list[int], last_part: bool) -> None:
-    plain = plaintext(row, n)
-    sealed = start(row, encrypt=True).finish(plain)
-    assert in_parts(row, plain, chunks, encrypt=True, last_part=last_part) == sealed
-    assert in_parts(row, sealed, chunks, encrypt=False, last_part=last_part) == plain
+    data = plain(row, n)
+    sealing, opening = (start(row, len(data), encrypt=encrypt) for encrypt in (True, False))
+    sealed = start(row, len(data), encrypt=True).finish(data)
+    assert in_parts(sealing, data, chunks, exact=True, last_part=last_part) == sealed
+    assert in_parts(opening, sealed, chunks, exact=row.type not in PADDED, last_part=last_part) == data
 
 
 @ciphers
 def test_one_part_of_every_length(row: MechanismRow) -> None:
     for n in range(70):
-        plain = plaintext(row, n)
-        sealing, opening = start(row, encrypt=True), start(row, encrypt=False)
-        promised = sealing.size(len(plain), final=True)
-        sealed = sealing.finish(plain)
-        assert len(sealed) == promised
-        assert len(plain) <= opening.size(len(sealed), final=True) <= len(sealed)
-        assert opening.finish(sealed) == plain
+        data = plain(row, n)
+        sealing, opening = (start(row, len(data), encrypt=encrypt) for encrypt in (True, False))
+        promised = sealing.size(len(data), final=True)
+        sealed = sealing.finish(data)
+        assert (
+            len(sealed)
+            == promised
+            == families.cipher(row.family).encrypted_size(row, parameter(row, len(data)), len(data), None)
+        )
+        assert len(data) <= opening.size(len(sealed), final=True) <= len(sealed)
+        assert opening.finish(sealed) == data
 
 
 @ciphers
 @pytest.mark.parametrize("encrypt", [True, False])
 def test_operation_and_caller_own_their_keys(row: MechanismRow, encrypt: bool) -> None:
-    plain = plaintext(row, 48)
-    sealed = engine.cipher(row, PARAMETERS.get(row.type), Secret(bytes(range(32))), encrypt=True).finish(plain)
-    data, expected = (plain, sealed) if encrypt else (sealed, plain)
-    key = Secret(bytes(range(32)))
-    assert engine.cipher(row, PARAMETERS.get(row.type), key, encrypt=encrypt).finish(data) == expected
-    assert key == Secret(bytes(range(32)))
-    operation = engine.cipher(row, PARAMETERS.get(row.type), key, encrypt=encrypt)
-    key.wipe()
+    plaintext = plain(row, 48)
+    sealed = start(row, 48, encrypt=True).finish(plaintext)
+    data, expected = (plaintext, sealed) if encrypt else (sealed, plaintext)
+    lent = key(row)
+    assert engine.cipher(row, parameter(row, 48), lent, encrypt=encrypt).finish(data) == expected
+    assert lent == key(row)
+    operation = engine.cipher(row, parameter(row, 48), lent, encrypt=encrypt)
+    lent.wipe()
     assert operation.finish(data) == expected
 
 
-def test_no_plaintext_leaves_gcm_before_its_tag() -> None:
-    row = ROWS[CKM.AES_GCM]
-    sealed = start(row, encrypt=True).finish(bytes(100))
-    opening = start(row, encrypt=False)
+@macs
+@settings(deadline=None, max_examples=30)
+@given(chunks=chunkings)
+def test_macs_in_parts(row: MechanismRow, chunks: list[int]) -> None:
+    data, at = bytes(byte % 251 for byte in range(sum(chunks))), 0
+    whole, parts = (engine.signer(row, parameter(row), row.key_types[0], key(row)) for _ in range(2))
+    lent = key(row)
+    check = engine.verifier(row, parameter(row), row.key_types[0], lent)
+    lent.wipe()
+    whole.update(data)
+    for n in chunks:
+        parts.update(memoryview(data)[at : at + n])
+        check.update(memoryview(data)[at : at + n])
+        at += n
+    mac = parts.finish()
+    assert mac == whole.finish()
+    assert len(mac) == parts.size
+    check.finish(mac)
+
+
+@pytest.mark.parametrize("mechanism", [CKM.AES_GCM, CKM.AES_CCM, CKM.CHACHA20_POLY1305], ids=CKM.name)
+def test_no_plaintext_leaves_before_its_tag(mechanism: int) -> None:
+    row = ROWS[mechanism]
+    sealed = start(row, 100, encrypt=True).finish(bytes(100))
+    opening = start(row, 100, encrypt=False)
     assert opening.update(sealed[:-1]) == b""
     assert opening.size(0, final=False) == 0
     assert opening.finish(sealed[-1:]) == bytes(100)
@@ -107,10 +112,10 @@ def test_no_plaintext_leaves_gcm_before_its_tag() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(chunks=chunkings)
-@pytest.mark.parametrize("mechanism", [CKM.SHA256, CKM.SHA_1, CKM.SHA512])
-def test_digests_in_parts(mechanism: int, chunks: list[int]) -> None:
+@pytest.mark.parametrize("row", [row for row in ROWS.values() if row.family == "digest"], ids=name)
+def test_digests_in_parts(row: MechanismRow, chunks: list[int]) -> None:
     data = bytes(sum(chunks))
-    whole, parts, at = engine.digest(ROWS[mechanism]), engine.digest(ROWS[mechanism]), 0
+    whole, parts, at = engine.digest(row), engine.digest(row), 0
     whole.update(data)
     for n in chunks:
         parts.update(memoryview(data)[at : at + n])

@@ -6,7 +6,8 @@ import pytest
 
 from mrhsm_p11.constants import CKF, CKK, CKM
 from mrhsm_p11.crypto import digests, families
-from mrhsm_p11.mapping.mechanisms import HASHES, ROWS, MechanismRow
+from mrhsm_p11.mapping.mechanisms import HASHES, ROWS, MechanismRow, symmetric
+from mrhsm_p11.mapping.mechanisms import digests as digest_rows
 from mrhsm_p11.parameters import Parameter
 
 rows = pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: CKM.name(row.type))
@@ -34,15 +35,21 @@ USES = {
 }
 # whose key sizes the standard counts in bytes
 IN_BYTES = {
-    *(row.type for row in ROWS.values() if row.key_types and CKM.name(row.type).startswith(("AES", "SHA", "BLAKE2B"))),
+    *(
+        row.type
+        for row in ROWS.values()
+        if row.key_types and CKM.name(row.type).startswith(("AES", "DES", "SHA", "BLAKE2B"))
+    ),
     *(CKM.MD5_HMAC, CKM.MD5_HMAC_GENERAL),
     *(row.type for row in ROWS.values() if row.flags & CKF.DERIVE and CKK.GENERIC_SECRET in row.key_types),
     *(row.type for row in ROWS.values() if CKM.name(row.type).startswith(("HKDF", "PKCS5", "TLS", "ML_", "HASH_ML"))),
 } - {row.type for row in ROWS.values() if row.family == "rsa"}
 SINGLE = ("rsa", "rsa-raw", "ec", "edwards", "dsa", "dh", "mlkem", "mldsa")  # these sign the message itself, or a hash
 PROMISED = """
-AES_KEY_GEN AES_ECB AES_CBC AES_CBC_PAD AES_CTR AES_GCM AES_KEY_WRAP AES_KEY_WRAP_PAD AES_KEY_WRAP_PKCS7
-AES_KEY_WRAP_KWP GENERIC_SECRET_KEY_GEN
+AES_KEY_GEN AES_ECB AES_CBC AES_CBC_PAD AES_CTR AES_OFB AES_CFB8 AES_CFB128 AES_CTS AES_XTS_KEY_GEN AES_XTS AES_GCM
+AES_CCM AES_MAC AES_MAC_GENERAL AES_CMAC AES_CMAC_GENERAL AES_GMAC AES_KEY_WRAP AES_KEY_WRAP_PAD AES_KEY_WRAP_PKCS7
+AES_KEY_WRAP_KWP DES2_KEY_GEN DES3_KEY_GEN DES3_ECB DES3_CBC DES3_CBC_PAD DES3_MAC DES3_MAC_GENERAL DES3_CMAC
+DES3_CMAC_GENERAL CHACHA20_KEY_GEN CHACHA20 CHACHA20_POLY1305 POLY1305_KEY_GEN POLY1305 GENERIC_SECRET_KEY_GEN
 SHA_1 SHA_1_HMAC SHA_1_HMAC_GENERAL SHA_1_KEY_GEN SHA224 SHA224_HMAC SHA224_HMAC_GENERAL SHA224_KEY_GEN
 SHA256 SHA256_HMAC SHA256_HMAC_GENERAL SHA256_KEY_GEN SHA384 SHA384_HMAC SHA384_HMAC_GENERAL SHA384_KEY_GEN
 SHA512 SHA512_HMAC SHA512_HMAC_GENERAL SHA512_KEY_GEN
@@ -138,6 +145,11 @@ def test_single_part_only_where_the_message_is_not_hashed(row: MechanismRow) -> 
     assert row.multipart == (row.family not in SINGLE or row.hash is not None or row.mode == "pure")
 
 
+@pytest.mark.parametrize("row", [*symmetric.ROWS, *digest_rows.ROWS], ids=lambda row: CKM.name(row.type))
+def test_des_and_md5_are_legacy(row: MechanismRow) -> None:
+    assert row.legacy == CKM.name(row.type).startswith(("DES", "MD5"))
+
+
 def test_every_parameter_class_is_some_mechanisms() -> None:
     classes = {cls for cls in Parameter.__subclasses__() if cls.__module__.startswith("mrhsm_p11.")}
     nested = {member.shape for cls in classes for member in cls.members.values()} - {None}
@@ -151,7 +163,12 @@ def test_sizes_are_told_in_the_standards_unit() -> None:
     assert info["GENERIC_SECRET_KEY_GEN"] == (8, 32768)  # bits
     assert info["RSA_PKCS_KEY_PAIR_GEN"] == (1024, 8192)  # bits
     assert info["ECDSA"] == (192, 521)  # bits
+    assert info["AES_XTS"] == (32, 64)  # bytes
+    assert info["DES3_CBC"] == (16, 24)  # bytes
+    assert info["CHACHA20"] == info["POLY1305"] == (256, 256)  # bits
     assert [bits for bits in range(300) if ROWS[CKM.AES_GCM].allows(bits)] == [128, 192, 256]
+    assert [bits for bits in range(600) if ROWS[CKM.AES_XTS].allows(bits)] == [256, 512]
+    assert [bits for bits in range(300) if ROWS[CKM.DES3_ECB].allows(bits)] == [128, 192]
     assert not ROWS[CKM.RSA_PKCS].allows(1023)
     assert not ROWS[CKM.RSA_PKCS].allows(8193)
     assert ROWS[CKM.RSA_PKCS].allows(2049)

@@ -152,7 +152,7 @@ def _mechanism(ffi: Any, step: Step) -> Crossing:
             if length:
                 raise MechanismParamInvalid(f"mechanism 0x{kind:X} has no parameter, {length} bytes given")
             return None
-        if not issubclass(row.parameter, Parameter):
+        if not issubclass(row.parameter, Parameter) or (length and length == row.bare_bytes):
             return pointed_bytes(ffi, pointer, length)
         if row.optional_parameter and not pointer and not length:
             return None

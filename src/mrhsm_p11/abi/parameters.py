@@ -55,7 +55,7 @@ def _member_reader(ffi: Any, struct_name: str, member: Member) -> Read:
         return _structures(inner, *member.names) if len(member.names) == 2 else _structure(ffi, inner, member.names[0])
     if len(member.names) == 1:
         return _number(ffi, member.names[0])
-    pointed = _pointed(ffi, struct_name, *member.names)
+    pointed = _pointed(ffi, struct_name, member)
     return (lambda struct: Secret(pointed(struct))) if member.kind == "secret" else pointed
 
 
@@ -67,13 +67,18 @@ def _number(ffi: Any, name: str) -> Read:
     return read
 
 
-def _pointed(ffi: Any, struct_name: str, pointer: str, length: str) -> Callable[[Any], bytes]:
+def _pointed(ffi: Any, struct_name: str, member: Member) -> Callable[[Any], bytes]:
+    pointer, length = member.names
     may_point = (struct_name, length) in LENGTH_OR_POINTER
 
     def read(struct: Any) -> bytes:
         size = getattr(struct, length)
         if may_point and size >= LOWEST_ADDRESS:
             size = _number_at(ffi, size)
+        if size in member.bits:
+            size, rest = divmod(size, 8)
+            if rest:
+                raise MechanismParamInvalid("a length in bits that is none in bytes")
         return pointed_bytes(ffi, getattr(struct, pointer), size)
 
     return read

@@ -58,7 +58,7 @@ class GCMEncryption(Cipher):
 def cipher(row: MechanismRow, parameter: AnyParameter, key: Secret, *, encrypt: bool) -> Cipher:
     """Start an operation. Raises MechanismParamInvalid, KeySizeRange."""
     checks.key_size(row, len(key) * 8)
-    checked = _checked(parameter)
+    checked = checked_gcm(parameter)
     if encrypt:
         return GCMEncryption(key, checked)
     own = Secret(key.view())
@@ -68,10 +68,11 @@ def cipher(row: MechanismRow, parameter: AnyParameter, key: Secret, *, encrypt: 
 
 def encrypted_size(_row: MechanismRow, parameter: AnyParameter, n: int, _key: Secret | None) -> int:
     """Return how long `n` bytes are once encrypted. Raises MechanismParamInvalid."""
-    return n + _checked(parameter).tag_bits // 8
+    return n + checked_gcm(parameter).tag_bits // 8
 
 
-def _checked(parameter: AnyParameter) -> GCMParams:
+def checked_gcm(parameter: AnyParameter) -> GCMParams:
+    """Return the parameter of GCM or GMAC. Raises MechanismParamInvalid."""
     checked = checks.structure(parameter, GCMParams)
     if not 8 <= len(checked.iv) <= 128:
         raise MechanismParamInvalid(f"an initialisation vector of {len(checked.iv)} bytes is not from 8 to 128")

@@ -1,14 +1,13 @@
-"""AES as a block cipher: ECB, CBC, CBC with PKCS #7 padding, CTR."""
+"""Modes of block ciphers that give each block as it comes: ECB, CBC, CBC with PKCS #7 padding, CTR."""
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.ciphers import Cipher as Primitive
 from cryptography.hazmat.primitives.ciphers import CipherContext
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR, ECB
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from mrhsm_p11.crypto import checks
+from mrhsm_p11.constants import CKK
+from mrhsm_p11.crypto import blocks, checks
 from mrhsm_p11.crypto.base import Cipher, Input
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.errors import (
@@ -22,84 +21,86 @@ from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.parameters.symmetric import CTRParams
 from mrhsm_p11.secret import Secret
 
-BLOCK = 16
-_PKCS7 = PKCS7(BLOCK * 8)
+AES_BLOCK, DES_BLOCK = 16, 8
 
 
 class WholeBlocks(Cipher):
     """ECB and CBC: the input is a multiple of the block, each block comes out once it is complete."""
 
-    __slots__ = ("_context", "_length_error", "_pending")
+    __slots__ = ("_block", "_context", "_length_error", "_pending")
 
-    def __init__(self, context: CipherContext, length_error: type[CryptokiError]) -> None:
+    def __init__(self, context: CipherContext, block: int, length_error: type[CryptokiError]) -> None:
         self._context = context
+        self._block = block
         self._length_error = length_error
         self._pending = 0  # bytes that the context holds of an incomplete block
 
     def size(self, n: int, *, final: bool) -> int:
         whole = self._pending + n
-        return whole if final else whole - whole % BLOCK
+        return whole if final else whole - whole % self._block
 
     def update(self, data: Input) -> bytes:
-        self._pending = (self._pending + len(data)) % BLOCK
+        self._pending = (self._pending + len(data)) % self._block
         return self._context.update(data)
 
     def finish(self, data: Input = b"") -> bytes:
-        if (self._pending + len(data)) % BLOCK:
-            raise self._length_error(f"the input is no multiple of {BLOCK} bytes")
+        if (self._pending + len(data)) % self._block:
+            raise self._length_error(f"the input is no multiple of {self._block} bytes")
         return self._context.update(data) if len(data) else b""
 
 
 class PaddingCipher(Cipher):
     """Encryption that fills the last block, or adds one, as PKCS #7 says."""
 
-    __slots__ = ("_context", "_pending")
+    __slots__ = ("_block", "_context", "_pending")
 
-    def __init__(self, context: CipherContext) -> None:
+    def __init__(self, context: CipherContext, block: int) -> None:
         self._context = context
+        self._block = block
         self._pending = 0
 
     def size(self, n: int, *, final: bool) -> int:
         whole = self._pending + n
-        return padded_size(whole) if final else whole - whole % BLOCK
+        return whole - whole % self._block + (self._block if final else 0)
 
     def update(self, data: Input) -> bytes:
-        self._pending = (self._pending + len(data)) % BLOCK
+        self._pending = (self._pending + len(data)) % self._block
         return self._context.update(data)
 
     def finish(self, data: Input = b"") -> bytes:
-        count = BLOCK - (self._pending + len(data)) % BLOCK
+        count = self._block - (self._pending + len(data)) % self._block
         return self._context.update(data) + self._context.update(bytes((count,)) * count)
 
 
 class UnpaddingCipher(Cipher):
     """Decryption that takes PKCS #7 padding off: the last block is held back until it is known to be the last."""
 
-    __slots__ = ("_context", "_held", "_total")
+    __slots__ = ("_block", "_context", "_held", "_total")
 
-    def __init__(self, context: CipherContext) -> None:
+    def __init__(self, context: CipherContext, block: int) -> None:
         self._context = context
+        self._block = block
         self._held = b""
         self._total = 0
 
     def size(self, n: int, *, final: bool) -> int:
-        pending = self._total % BLOCK + len(self._held) + n
-        return pending if final else max(pending // BLOCK - 1, 0) * BLOCK
+        pending = self._total % self._block + len(self._held) + n
+        return pending if final else max(pending // self._block - 1, 0) * self._block
 
     def update(self, data: Input) -> bytes:
         self._total += len(data)
         plain = self._held + self._context.update(data)
-        self._held = plain[-BLOCK:]
-        return plain[:-BLOCK]
+        self._held = plain[-self._block :]
+        return plain[: -self._block]
 
     def finish(self, data: Input = b"") -> bytes:
         self._total += len(data)
-        if self._total % BLOCK or not self._total:
-            raise EncryptedDataLenRange(f"the input is no multiple of {BLOCK} bytes, or empty")
+        if self._total % self._block or not self._total:
+            raise EncryptedDataLenRange(f"the input is no multiple of {self._block} bytes, or empty")
         plain = self._held + self._context.update(data)
-        unpadder = _PKCS7.unpadder()
+        unpadder = PKCS7(self._block * 8).unpadder()
         try:
-            return plain[:-BLOCK] + unpadder.update(plain[-BLOCK:]) + unpadder.finalize()
+            return plain[: -self._block] + unpadder.update(plain[-self._block :]) + unpadder.finalize()
         except ValueError:
             raise EncryptedDataInvalid("the padding is not PKCS #7's") from None
 
@@ -131,47 +132,39 @@ class KeyStream(Cipher):
         return self.update(data)
 
 
-def padded_size(n: int) -> int:
-    """Return how long `n` bytes are with PKCS #7 padding."""
-    return n + BLOCK - n % BLOCK
-
-
 def cipher(row: MechanismRow, parameter: AnyParameter, key: Secret, *, encrypt: bool) -> Cipher:
     """Start an operation. Raises MechanismParamInvalid, KeySizeRange."""
     checks.key_size(row, len(key) * 8)
     length_error: type[CryptokiError] = DataLenRange if encrypt else EncryptedDataLenRange
+    block_cipher = blocks.algorithm(row.key_types[0], key)
+    block = block_cipher.block_size // 8
     if row.mode == "ctr":
         counter = checks.structure(parameter, CTRParams)
-        return KeyStream(_context(key, CTR(counter.counter), encrypt), _bytes_left(counter), length_error)
+        left = _bytes_left(counter)
+        return KeyStream(blocks.context(block_cipher, CTR(counter.counter), encrypt=encrypt), left, length_error)
     if row.mode == "ecb":
         checks.no_parameter(parameter)
-        return WholeBlocks(_context(key, ECB(), encrypt), length_error)  # noqa: S305  # the caller asked for CKM_AES_ECB
-    context = _context(key, CBC(checks.initial_vector(parameter, BLOCK)), encrypt)
+        # the caller asked for it
+        return WholeBlocks(blocks.context(block_cipher, ECB(), encrypt=encrypt), block, length_error)  # noqa: S305
+    context = blocks.context(block_cipher, CBC(checks.initial_vector(parameter, block)), encrypt=encrypt)
     if row.mode == "cbc":
-        return WholeBlocks(context, length_error)
-    return PaddingCipher(context) if encrypt else UnpaddingCipher(context)
+        return WholeBlocks(context, block, length_error)
+    return PaddingCipher(context, block) if encrypt else UnpaddingCipher(context, block)
 
 
 def encrypted_size(row: MechanismRow, _parameter: AnyParameter, n: int, _key: Secret | None) -> int:
     """Return how long `n` bytes are once encrypted in one part."""
-    return padded_size(n) if row.mode == "cbc-pad" else n
-
-
-def _context(key: Secret, mode: ECB | CBC | CTR, encrypt: bool) -> CipherContext:
-    primitive = Primitive(AES(key.view()), mode)
-    return primitive.encryptor() if encrypt else primitive.decryptor()
+    if row.mode != "cbc-pad":
+        return n
+    block = AES_BLOCK if row.key_types[0] == CKK.AES else DES_BLOCK
+    return n + block - n % block
 
 
 def _bytes_left(counter: CTRParams) -> int | None:
     bits = counter.counter_bits
-    if not 1 <= bits <= 128 or len(counter.counter) != BLOCK:
+    if not 1 <= bits <= 128 or len(counter.counter) != AES_BLOCK:
         raise MechanismParamInvalid("a counter has 1 to 128 bits in a block of 16 bytes")
     if bits == 128:
         return None
     low = int.from_bytes(counter.counter, "big") & ((1 << bits) - 1)
-    return ((1 << bits) - low) * BLOCK
-
-
-def encrypt_block(key: Secret, block: bytes) -> bytes:
-    """Encrypt one block, as a key's check value is made."""
-    return _context(key, ECB(), encrypt=True).update(block)  # noqa: S305
+    return ((1 << bits) - low) * AES_BLOCK

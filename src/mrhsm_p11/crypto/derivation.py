@@ -1,4 +1,4 @@
-"""What the ways to derive keys share: cutting, combining bytes, DES parity.
+"""What the ways to derive keys share: cutting and combining bytes.
 
 Keys are never turned into numbers: Python's large integers leave copies that nobody can wipe. Single bytes are safe:
 the interpreter has one constant object for each.
@@ -43,11 +43,3 @@ def bits_from(value: bytes | bytearray, bit: int, length: int) -> bytearray:
     highs = turned.translate(bytes((byte << shift) & 0xFF for byte in range(256)))
     lows = (turned[1:] + turned[:1]).translate(bytes(byte >> (8 - shift) for byte in range(256)))
     return xor(highs, lows)[:length]
-
-
-_ODD = bytes(byte if byte.bit_count() % 2 else byte ^ 1 for byte in range(256))
-
-
-def with_odd_parity(key: Secret) -> Secret:
-    """Return a DES key whose parity bits are as they should be."""
-    return Secret(key.reveal().translate(_ODD))

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 
 from mrhsm_p11.constants import CKA, CKF
-from mrhsm_p11.crypto import checks, digests, families
+from mrhsm_p11.crypto import checks, digests, families, secret_keys
 from mrhsm_p11.crypto.base import Cipher, Digest, Signer, Verifier
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.errors import (
@@ -123,7 +123,7 @@ def generate_secret(row: MechanismRow, key_bytes: int) -> Secret:
         raise MechanismInvalid("the mechanism makes no secret keys")
     if not row.allows(key_bytes * 8):
         raise AttributeValueInvalid(f"CKA_{CKA.name(CKA.VALUE_LEN)} of {key_bytes} is none that the mechanism makes")
-    return Secret(random(key_bytes))
+    return secret_keys.make(row.key_types[0], key_bytes)
 
 
 def generate_pair(

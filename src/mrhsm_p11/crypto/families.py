@@ -129,9 +129,20 @@ class DomainForm(Protocol):
         """Return every attribute that domain parameters determine."""
 
 
-CIPHERS = {"block": "ciphers", "aead": "aead", "keywrap": "keywrap", "rsa": "rsa_cipher", "rsa-raw": "rsa_raw"}
+CIPHERS = {
+    "block": "ciphers",
+    "aead": "aead",
+    "stream": "streams",
+    "stealing": "stealing",
+    "sealing": "sealing",
+    "keywrap": "keywrap",
+    "rsa": "rsa_cipher",
+    "rsa-raw": "rsa_raw",
+}
 SIGNATURES = {
     "mac": "mac",
+    "cmac": "block_mac",
+    "poly1305": "poly1305",
     "rsa": "rsa",
     "rsa-raw": "rsa_raw",
     "ec": "dss",

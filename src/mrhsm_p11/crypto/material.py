@@ -6,11 +6,10 @@ AlgorithmIdentifier DER. Certificate: X.509 DER. Data: the value.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from mrhsm_p11.constants import CKA, CKK, CKO
-from mrhsm_p11.crypto import certificates, der, families
+from mrhsm_p11.crypto import certificates, der, families, secret_keys
 from mrhsm_p11.crypto.containers import given_bytes
 from mrhsm_p11.errors import (
     AttributeValueInvalid,
@@ -23,11 +22,6 @@ from mrhsm_p11.mapping.attributes import UNTYPED_CLASSES, for_class, supported
 from mrhsm_p11.mapping.codecs import Value
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.secret import Secret
-
-AES_KEY_BYTES = (16, 24, 32)
-FIXED_KEY_BYTES = {CKK.DES: 8, CKK.DES2: 16, CKK.DES3: 24, CKK.CHACHA20: 32, CKK.POLY1305: 32}
-_DES_KEY_TYPES = (CKK.DES, CKK.DES2, CKK.DES3)
-_LARGEST_SECRET_BYTES = 1 << 16
 
 
 def split(attributes: Mapping[int, Value]) -> tuple[dict[int, Value], Secret]:
@@ -46,6 +40,8 @@ def split(attributes: Mapping[int, Value]) -> tuple[dict[int, Value], Secret]:
             raise TemplateIncomplete(f"CKA_{CKA.name(cka)} is missing")
     try:
         material = normalise(cls, key_type, _assembled(cls, key_type, given))
+        if cls == CKO.SECRET_KEY:
+            secret_keys.check_form(key_type, material)
         if len(material):
             _check_agreement(given, derived(cls, key_type, material))
     except ValueError:
@@ -74,7 +70,7 @@ def normalise(cls: int, key_type: int | None, value: bytes | Secret, *, check: b
     """
     plain = value.reveal() if isinstance(value, Secret) else value
     if cls == CKO.SECRET_KEY:
-        if not plain or len(plain) > _LARGEST_SECRET_BYTES or (key_type == CKK.AES and len(plain) not in AES_KEY_BYTES):
+        if not secret_keys.has_length(key_type, len(plain)):
             raise AttributeValueInvalid(f"a secret key of this type has no {len(plain)} bytes")
         return Secret(plain)
     if cls in (CKO.PUBLIC_KEY, CKO.PRIVATE_KEY):
@@ -98,14 +94,21 @@ def unwrapped(row: MechanismRow, cls: int, key_type: int, value_len: int | None,
 
     Only filling of the wrapping mechanism may be cut off. Raises WrappedKeyLenRange, WrappedKeyInvalid.
     """
-    if cls == CKO.SECRET_KEY and value_len is not None:
-        plain = _cut(row, plain, value_len)
+    if cls != CKO.SECRET_KEY:
+        try:
+            return normalise(cls, key_type, plain)
+        except AttributeValueInvalid:
+            raise WrappedKeyInvalid("what was wrapped is no private key of this type") from None
+    if value_len is None:
+        value_len = secret_keys.fixed_length(key_type)
+    key = plain if value_len is None else _cut(row, plain, value_len)
+    if not secret_keys.has_length(key_type, len(key)):
+        raise WrappedKeyLenRange(f"a key of this type has no {len(key)} bytes")
     try:
-        return normalise(cls, key_type, plain)
-    except AttributeValueInvalid:
-        if cls == CKO.SECRET_KEY:
-            raise WrappedKeyLenRange(f"a key of this type has no {len(plain)} bytes") from None
-        raise WrappedKeyInvalid("what was wrapped is no private key of this type") from None
+        secret_keys.check_form(key_type, key)
+    except AttributeValueInvalid as error:
+        raise WrappedKeyInvalid(str(error)) from None
+    return key
 
 
 def asked_length(attributes: Mapping[int, Value]) -> int | None:
@@ -114,24 +117,23 @@ def asked_length(attributes: Mapping[int, Value]) -> int | None:
     Raises TemplateIncomplete where the key type has several lengths, TemplateInconsistent, AttributeValueInvalid.
     """
     key_type, value_len = attributes.get(CKA.KEY_TYPE), attributes.get(CKA.VALUE_LEN)
-    fixed = FIXED_KEY_BYTES.get(key_type) if isinstance(key_type, int) else None
+    key_type = key_type if isinstance(key_type, int) else None
+    fixed = secret_keys.fixed_length(key_type)
     if not isinstance(value_len, int):
         if fixed is None and key_type != CKK.GENERIC_SECRET:
             raise TemplateIncomplete("CKA_VALUE_LEN is missing")
         return fixed
     if fixed not in (None, value_len):
         raise TemplateInconsistent(f"a key of this type has {fixed} bytes, not {value_len}")
-    if not 0 < value_len <= _LARGEST_SECRET_BYTES or (key_type == CKK.AES and value_len not in AES_KEY_BYTES):
+    if not secret_keys.has_length(key_type, value_len):
         raise AttributeValueInvalid(f"CKA_VALUE_LEN of {value_len} is no size of such keys")
     return value_len
 
 
 def derived_key(cls: int, key_type: int | None, secret: Secret) -> Secret:
     """Return what C_DeriveKey computed as material: of DES keys, with the parity that they have."""
-    if key_type in _DES_KEY_TYPES:
-        from mrhsm_p11.crypto.derivation import with_odd_parity
-
-        secret = with_odd_parity(secret)
+    if key_type in secret_keys.SHAPED:
+        secret = Secret(secret_keys.shaped(key_type, secret.reveal()))
     return normalise(cls, key_type, secret)
 
 
@@ -150,7 +152,11 @@ def derived(cls: int, key_type: int | None, material: Secret) -> dict[int, Value
     """Return every attribute that the material determines. The material must have been normalised."""
     plain = material.reveal()
     if cls == CKO.SECRET_KEY:
-        return {CKA.VALUE: plain, CKA.VALUE_LEN: len(plain), CKA.CHECK_VALUE: check_value(key_type, material)}
+        return {
+            CKA.VALUE: plain,
+            CKA.VALUE_LEN: len(plain),
+            CKA.CHECK_VALUE: secret_keys.check_value(key_type, material),
+        }
     if cls == CKO.PUBLIC_KEY:
         return families.key_form(key_type).public_attributes(plain)
     if cls == CKO.PRIVATE_KEY:
@@ -179,15 +185,6 @@ def require_agreement(attributes: Mapping[int, Value], material: Secret) -> None
     said = {cka: value for cka, value in attributes.items() if cka in uses and uses[cka].material}
     if said:
         _check_agreement(said, derived(cls, key_type, material))
-
-
-def check_value(key_type: int | None, material: Secret) -> bytes:
-    """Return a secret key's CKA_CHECK_VALUE: from a block of zeros encrypted with AES, else from SHA-1 of the key."""
-    if key_type != CKK.AES:
-        return hashlib.sha1(material.view(), usedforsecurity=False).digest()[:3]
-    from mrhsm_p11.crypto import ciphers
-
-    return ciphers.encrypt_block(material, bytes(ciphers.BLOCK))[:3]
 
 
 def _assembled(cls: int, key_type: int | None, given: Mapping[int, Value]) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mrhsm_p11 import log
-from mrhsm_p11.constants import CKA, CKF, CKK, CKO
-from mrhsm_p11.crypto import engine, material
+from mrhsm_p11.constants import CKA, CKF, CKO
+from mrhsm_p11.crypto import engine, material, secret_keys
 from mrhsm_p11.errors import (
     ArgumentsBad,
     AttributeValueInvalid,
@@ -38,8 +38,13 @@ def generate_key(session: int, mechanism: Mechanism | None, template: Template) 
         return _generate_parameters(found, row, asked.type, template)
     values = _prepared(row, CKO.SECRET_KEY, template, found.token)
     completed, store = _completed(values, Origin.GENERATE, found, asked.type)
-    value_len = values[CKA.VALUE_LEN]
-    if not isinstance(value_len, int) or not row.allows(value_len * 8) or not _has_size(values, value_len):
+    key_type = kind_of(values)[1]
+    value_len = values.get(CKA.VALUE_LEN, secret_keys.fixed_length(key_type))
+    if (
+        not isinstance(value_len, int)
+        or not row.allows(value_len * 8)
+        or not secret_keys.has_length(key_type, value_len)
+    ):
         raise AttributeValueInvalid("CKA_VALUE_LEN is no size of such keys")
     if row.family == "random":
         record = store.generate({**completed, CKA.VALUE_LEN: value_len})
@@ -161,10 +166,6 @@ def _completed(values: Values, origin: Origin, session: Session, mechanism: int 
     completed = rules.complete(values, origin, session.token.role, mechanism)
     session.token.require_visible(completed)
     return completed, session.token.store_for(session, on_token=completed[CKA.TOKEN] is True)
-
-
-def _has_size(values: Values, value_len: int) -> bool:
-    return kind_of(values)[1] != CKK.AES or value_len in material.AES_KEY_BYTES
 
 
 def require_wrappable(row: MechanismRow, wrapping: Object, wrapped: Object) -> None:

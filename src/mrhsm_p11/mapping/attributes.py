@@ -48,6 +48,11 @@ UNTYPED_CLASSES = (CKO.DATA, CKO.TRUST)  # whose objects have neither key nor ce
 # Key types that objects can have, by what their attributes are; a public "ec" is an "ec-public".
 _SECRET_KINDS = {
     CKK.AES: "secret-value",
+    CKK.AES_XTS: "secret-value",
+    CKK.DES2: "secret-fixed",
+    CKK.DES3: "secret-fixed",
+    CKK.CHACHA20: "secret-fixed",
+    CKK.POLY1305: "secret-fixed",
     CKK.GENERIC_SECRET: "secret-value",
     CKK.HKDF: "secret-value",
     CKK.SHA_1_HMAC: "secret-value",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, ClassVar, Literal, NamedTuple, dataclass_transform
 
 
@@ -10,17 +10,22 @@ class Member(NamedTuple):
     """Where a field comes from: one struct member, or a pointer and its length (then bytes, or a tuple of `shape`).
 
     `shape`: the class of a struct that is nested, pointed to, or (with a length) stands in an array. `kind` says what
-    is made of a member that is neither a number, nor bytes, nor a structure.
+    is made of a member that is neither a number, nor bytes, nor a structure. `bits`: the lengths that count bits.
     """
 
     names: tuple[str, ...]
     shape: type[Parameter] | None
     kind: Literal["", "secret", "place", "attributes"] = ""
+    bits: Container[int] = ()
 
 
-def member(*names: str) -> Any:  # as dataclasses.field(): it stands where a value is declared
+EVERY = range(1 << 64)
+
+
+# as dataclasses.field(): it stands where a value is declared
+def member(*names: str, bits: Container[int] = ()) -> Any:
     """Declare a field read from one struct member, or from (pointer, length): it is then bytes, copied."""
-    return Member(names, None)
+    return Member(names, None, bits=bits)
 
 
 def nested(shape: type[Parameter], *names: str) -> Any:

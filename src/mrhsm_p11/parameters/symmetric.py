@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mrhsm_p11.parameters import Parameter, member
+from mrhsm_p11.parameters import EVERY, Parameter, member
 
 
 class GCMParams(Parameter):
@@ -24,3 +24,36 @@ class CTRParams(Parameter):
 
     counter_bits: int = member("ulCounterBits")
     counter: bytes = member("cb")
+
+
+class CCMParams(Parameter):
+    """CKM_AES_CCM: `data_len` is that of the plaintext, both lengths in bytes."""
+
+    struct: ClassVar[str] = "CK_CCM_PARAMS"
+
+    data_len: int = member("ulDataLen")
+    nonce: bytes = member("pNonce", "ulNonceLen")
+    aad: bytes = member("pAAD", "ulAADLen")
+    mac_len: int = member("ulMACLen")
+
+
+class ChaCha20Params(Parameter):
+    """CKM_CHACHA20: the counter is little-endian, as in the cipher's own block."""
+
+    struct: ClassVar[str] = "CK_CHACHA20_PARAMS"
+
+    counter: bytes = member("pBlockCounter", "blockCounterBits", bits=EVERY)
+    nonce: bytes = member("pNonce", "ulNonceBits", bits=EVERY)
+
+
+class ChaCha20Poly1305Params(Parameter):
+    """CKM_CHACHA20_POLY1305.
+
+    The standard says in its text that ulNonceLen counts bits, its name and its implementers that it counts bytes: what
+    can only be bits is read so.
+    """
+
+    struct: ClassVar[str] = "CK_SALSA20_CHACHA20_POLY1305_PARAMS"
+
+    nonce: bytes = member("pNonce", "ulNonceLen", bits=(64, 96, 192))
+    aad: bytes = member("pAAD", "ulAADLen")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from mrhsm_p11.constants import CKA
+from mrhsm_p11.crypto import secret_keys
 from mrhsm_p11.errors import AttributeValueInvalid, TemplateIncomplete
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Attributes, Record, Value
@@ -23,7 +22,8 @@ def random_key(attributes: Attributes) -> tuple[dict[int, Value], Secret]:
         raise TemplateIncomplete("a secret key needs CKA_VALUE_LEN")
     if not isinstance(key_bytes, int) or not 0 < key_bytes <= KEY_MOST_BYTES:
         raise AttributeValueInvalid(f"a secret key has 1 to {KEY_MOST_BYTES} bytes")
-    return kept, Secret(os.urandom(key_bytes))
+    key_type = kept.get(CKA.KEY_TYPE)
+    return kept, secret_keys.make(key_type if isinstance(key_type, int) else None, key_bytes)
 
 
 def may_match(record: Record, wanted: Attributes) -> bool:

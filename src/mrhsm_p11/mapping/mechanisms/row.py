@@ -11,11 +11,14 @@ from mrhsm_p11.parameters import Parameter
 Family = Literal[
     "block",
     "stream",
+    "stealing",
     "aead",
+    "sealing",
     "keywrap",
     "digest",
     "mac",
     "cmac",
+    "poly1305",
     "rsa",
     "rsa-raw",
     "ec",
@@ -64,6 +67,7 @@ class MechanismRow:
     key_step: int = 1  # sizes between min_key and max_key, in the same unit
     legacy: bool = False  # off with `legacy = false`
     libcrypto: bool = False  # computed by the system's, offered where there is one
+    bare_bytes: int = 0  # so many bytes, an initialisation vector, may stand for the structure
     optional_parameter: bool = False  # NULL stands for the structure's defaults
     message_parameter: ParameterClass = None  # of the message functions of 3.0
 

@@ -5,13 +5,13 @@ See "Stores and custody" and "KMIP mapping" in the decisions.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mrhsm_p11 import log
 from mrhsm_p11.constants import CKA, CKO
+from mrhsm_p11.crypto import secret_keys
 from mrhsm_p11.errors import ActionProhibited, AttributeValueInvalid, DeviceError, TemplateIncomplete
 from mrhsm_p11.kmip.errors import KMIPError, OperationFailed
 from mrhsm_p11.secret import Secret
@@ -26,7 +26,7 @@ from mrhsm_p11.store.kmip.learned import Learned
 from mrhsm_p11.store.kmip.lifecycle import Lifecycle
 from mrhsm_p11.store.kmip.linking import link_pair
 from mrhsm_p11.store.kmip.reader import NoGetAttributes, Reader, id_filter, label_filters
-from mrhsm_p11.store.kmip.records import Entry
+from mrhsm_p11.store.kmip.records import Entry, kind_of
 from mrhsm_p11.store.kmip.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -95,12 +95,14 @@ class KmipStore(Store):
             raise TemplateIncomplete("a secret key needs CKA_VALUE_LEN")
         if type(length) is not int or not 0 < length <= KEY_MOST_BYTES:
             raise AttributeValueInvalid(f"a secret key has 1 to {KEY_MOST_BYTES} bytes")
-        with reported():
-            entry = self._creator.create(attributes, length * 8)
-        if entry is not None:
-            self._cache.keep(entry)
-            return entry.record
-        return self.insert(attributes, Secret(os.urandom(length)))
+        _, key_type = kind_of(attributes)
+        if key_type not in secret_keys.SHAPED:  # a server's random bytes need not have parity
+            with reported():
+                entry = self._creator.create(attributes, length * 8)
+            if entry is not None:
+                self._cache.keep(entry)
+                return entry.record
+        return self.insert(attributes, secret_keys.make(key_type, length))
 
     # ---- reading
 
