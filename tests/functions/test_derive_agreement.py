@@ -142,6 +142,33 @@ def test_montgomery_curves(user_session: int, oid: bytes, module: object) -> Non
     assert value_of(user_session, ecdh(peer), key) == yours.exchange(mine.public_key())
 
 
+def test_diffie_hellman(user_session: int) -> None:
+    sizes = template({CKA.PRIME_BITS: 2048})
+    group = keys.generate_key(user_session, Mechanism(CKM.DH_PKCS_PARAMETER_GEN), sizes)
+    domain = {cka: get(user_session, group, cka) for cka in (CKA.PRIME, CKA.BASE)}
+    pairs = [
+        keys.generate_key_pair(
+            user_session, Mechanism(CKM.DH_PKCS_KEY_PAIR_GEN), template(domain), template({CKA.DERIVE: True})
+        )
+        for _ in range(2)
+    ]
+    (my_public, mine), (your_public, yours) = pairs
+    values = {}
+    for private, public in ((mine, your_public), (yours, my_public)):
+        peer = get(user_session, public, CKA.VALUE)
+        assert isinstance(peer, bytes)
+        values[private] = value_of(user_session, Mechanism(CKM.DH_PKCS_DERIVE, peer), private)
+        # what is too much is cut off the leading end
+        short = value_of(user_session, Mechanism(CKM.DH_PKCS_DERIVE, peer), private, {CKA.VALUE_LEN: 32})
+        assert short == values[private][-32:]
+    assert values[mine] == values[yours]
+    assert len(values[mine]) == 256
+    for refused in (b"", b"\1", domain[CKA.PRIME]):
+        assert isinstance(refused, bytes)
+        with pytest.raises(MechanismParamInvalid):
+            value_of(user_session, Mechanism(CKM.DH_PKCS_DERIVE, refused), mine)
+
+
 PASSWORD, SALT = b"password", b"salt"
 
 

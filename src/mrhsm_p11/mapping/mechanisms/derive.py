@@ -71,7 +71,7 @@ def _encrypting(type: int, mode: str, parameter: ParameterClass) -> MechanismRow
     return MechanismRow(type, "encrypting-kdf", mode, CKF.DERIVE, (CKK.AES,), 16, 32, 8, parameter, key_step=8)
 
 
-_AGREES = CKF.DERIVE | CKF.EC_F_P | CKF.EC_OID | CKF.EC_CURVENAME | CKF.EC_UNCOMPRESS
+_AGREES = CKF.DERIVE | CKF.EC_F_P | CKF.EC_OID | CKF.EC_CURVENAME | CKF.EC_UNCOMPRESS | CKF.EC_COMPRESS
 _MASTER_BYTES = 48
 
 
