@@ -11,7 +11,7 @@ from mrhsm_p11.crypto import hashes
 from mrhsm_p11.crypto.agreement import shared_secret
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.crypto.derivation import Lengths, trailing
-from mrhsm_p11.errors import MechanismParamInvalid, TemplateIncomplete
+from mrhsm_p11.errors import MechanismParamInvalid
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.parameters.derive import ECDH1Params
 from mrhsm_p11.secret import Secret
@@ -37,7 +37,7 @@ def derive(
     lengths: Lengths,
     keys: Mapping[int, Secret],
 ) -> list[Secret]:
-    """Derive one key. Raises MechanismParamInvalid, KeyTypeInconsistent, KeySizeRange, TemplateIncomplete."""
+    """Derive one key. Raises MechanismParamInvalid, KeyTypeInconsistent, KeySizeRange."""
     (length,) = lengths
     if row.mode == "dh":
         return [trailing(shared_secret(key_type, base, _raw(parameter)).view(), length)]
@@ -50,10 +50,9 @@ def derive(
     common = shared_secret(key_type, base, parameter.public_data)
     if parameter.kdf == CKD.NULL:
         return [trailing(common.view(), length)]
-    if length is None:
-        raise TemplateIncomplete("how much the KDF gives is for CKA_VALUE_LEN or the key type to say")
     function = hashes.algorithm(_HASHES[parameter.kdf])
-    return [Secret(X963KDF(function, length, parameter.shared_data).derive(common.view()))]
+    size = function.digest_size if length is None else length
+    return [Secret(X963KDF(function, size, parameter.shared_data).derive(common.view()))]
 
 
 def _raw(parameter: AnyParameter) -> bytes:

@@ -8,7 +8,7 @@ from mrhsm_p11.constants import CKF
 from mrhsm_p11.crypto import checks, prf
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.crypto.derivation import Lengths, leading
-from mrhsm_p11.errors import KeySizeRange, MechanismParamInvalid, TemplateIncomplete
+from mrhsm_p11.errors import KeySizeRange, MechanismParamInvalid
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.parameters.derive import HKDFParams
 from mrhsm_p11.secret import Secret
@@ -22,7 +22,7 @@ def derive(
     lengths: Lengths,
     keys: Mapping[int, Secret],
 ) -> list[Secret]:
-    """Derive one key. Raises MechanismParamInvalid, KeySizeRange, TemplateIncomplete."""
+    """Derive one key. Raises MechanismParamInvalid, KeySizeRange."""
     (length,) = lengths
     given = checks.structure(parameter, HKDFParams)
     if not (given.extract or given.expand):
@@ -33,8 +33,7 @@ def derive(
         key = memoryview(prf.hmac(function, _salt(given, keys, function.digest_size))(key))
     if not given.expand:
         return [leading(key, length)]
-    if length is None:
-        raise TemplateIncomplete("how far to expand is for CKA_VALUE_LEN or the key type to say")
+    length = function.digest_size if length is None else length
     if length > 255 * function.digest_size:
         raise KeySizeRange(f"HKDF gives no {length} bytes with this hash")
     return [_expanded(prf.hmac(function, key), given.info, length)]
