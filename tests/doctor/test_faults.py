@@ -135,7 +135,7 @@ def settings_of_all(scene: Scene) -> None:
 
 
 def another_token_named(scene: Scene) -> None:
-    (scene.home.conf / "maprhsm.conf").write_text(f'settings_key = "{"0" * 64}"\n')
+    (scene.home.conf / "maprhsm.conf").write_text(f'settings_key = ["{"0" * 64}"]\n')
 
 
 def symlink(scene: Scene) -> None:
@@ -232,7 +232,7 @@ FAULTS: tuple[tuple[Callable[[Scene], None], str, str, str], ...] = (
     (group_readable, "files", "broken", "mrhsm.conf has mode 0640: others than its owner may use it"),
     (log_of_root, "log", "warning", "the daemons of 12345 cannot log"),
     (settings_of_all, "settings", "warning", "maprhsm.conf may be written by others than its owner"),
-    (another_token_named, "login", "broken", "is not the one that settings_key in maprhsm.conf names"),
+    (another_token_named, "login", "broken", "is none of those that settings_key in maprhsm.conf names"),
     (symlink, "files", "broken", "cldb.key.enc is a symbolic link"),
     (stranger, "files", "broken", "user.pin does not belong to"),
     (stale_pin, "pin", "broken", "user.pin is stale"),
