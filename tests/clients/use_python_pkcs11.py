@@ -48,6 +48,25 @@ def key_pairs(session: pkcs11.Session) -> None:
     curve = {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}
     domain = session.create_domain_parameters(KeyType.EC, curve, local=True)
     domain.generate_keypair(label="py-ec", id=b"\x03", store=True)
+    edwards = session.create_domain_parameters(
+        KeyType.EC_EDWARDS, {Attribute.EC_PARAMS: b"\x13\x0cedwards25519"}, local=True
+    )
+    edwards.generate_keypair(mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN, label="py-ed", id=b"\x04", store=True)
+    session.generate_domain_parameters(KeyType.DSA, 1024).generate_keypair(label="py-dsa", id=b"\x05", store=True)
+    agreed(session)
+
+
+def agreed(session: pkcs11.Session) -> None:
+    """Agree on an AES key by Diffie-Hellman, in a group that the token made."""
+    group = session.generate_domain_parameters(KeyType.DH, 2048)
+    assert len(group[Attribute.PRIME]) == 256
+    alice, bob = group.generate_keypair(), group.generate_keypair()
+    readable = {Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: False}
+    keys = [
+        own[1].derive_key(KeyType.AES, 256, mechanism_param=other[0][Attribute.VALUE], template=readable)
+        for own, other in ((alice, bob), (bob, alice))
+    ]
+    assert keys[0][Attribute.VALUE] == keys[1][Attribute.VALUE]
 
 
 def found_again(session: pkcs11.Session) -> None:
@@ -55,6 +74,8 @@ def found_again(session: pkcs11.Session) -> None:
         ("py-rsa", Mechanism.SHA256_RSA_PKCS, None),
         ("py-rsa", Mechanism.SHA256_RSA_PKCS_PSS, (Mechanism.SHA256, MGF.SHA256, 32)),
         ("py-ec", Mechanism.ECDSA_SHA256, None),
+        ("py-ed", Mechanism.EDDSA, None),
+        ("py-dsa", Mechanism.DSA_SHA256, None),
     ):
         private = session.get_key(ObjectClass.PRIVATE_KEY, label=label)
         public = session.get_key(ObjectClass.PUBLIC_KEY, label=label)
@@ -64,7 +85,8 @@ def found_again(session: pkcs11.Session) -> None:
 
 
 def mine(session: pkcs11.Session) -> list[pkcs11.Object]:
-    listed = [item for kind in (ObjectClass.SECRET_KEY, ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY)
+    kinds = (ObjectClass.SECRET_KEY, ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY)
+    listed = [item for kind in kinds
               for item in session.get_objects({Attribute.CLASS: kind})]  # fmt: skip
     return [item for item in listed if item.label.startswith("py-")]
 
@@ -77,7 +99,8 @@ def main(module: str, label: str) -> None:
     with token.open(rw=True, user_pin=pkcs11.PROTECTED_AUTH) as session:
         found_again(session)
         names = sorted(item.label for item in mine(session))
-        assert names == ["py-again", "py-copy", "py-ec", "py-ec", "py-inner", "py-kek", "py-rsa", "py-rsa"], names
+        pairs = ["py-dsa", "py-ec", "py-ed", "py-rsa"]
+        assert names == sorted(["py-again", "py-copy", "py-inner", "py-kek", *pairs, *pairs]), names
         for item in mine(session):
             item.destroy()
         assert not mine(session)

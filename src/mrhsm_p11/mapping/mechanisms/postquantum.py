@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from importlib.util import find_spec
-from pathlib import Path
 
 from mrhsm_p11.constants import CKF, CKK, CKM
 from mrhsm_p11.mapping.mechanisms.row import SIGNS, MechanismRow, ParameterClass
@@ -28,10 +26,11 @@ _SIGNATURES = (
 def _library_version() -> int:
     """Return the major version of the primitives, without the cost of importing them."""
     found = find_spec("cryptography")
-    places = found.submodule_search_locations if found is not None else None
-    about = Path(places[0], "__about__.py").read_text() if places else ""
-    version = re.search(r'__version__ = "(\d+)', about)
-    return int(version[1]) if version else 0
+    if found is None or not found.submodule_search_locations:
+        return 0
+    with open(f"{found.submodule_search_locations[0]}/__about__.py", encoding="utf-8") as about:
+        _, _, version = about.read().partition('__version__ = "')
+    return int(version.partition(".")[0] or 0)
 
 
 def _kem(type: int, mode: str, flags: int) -> MechanismRow:

@@ -95,7 +95,8 @@ class BareReader:
             entry = self._entry(told)
             if entry is not None:
                 # Servers may keep what they destroyed listed; a key that is in no state has met that end.
-                if not (believed and uid not in stateful and entry.record.attributes.get(CKA.CLASS) in records.KEYS):
+                is_key = records.shape_of(entry.record.attributes, 0).stateful
+                if not (believed and uid not in stateful and is_key):
                     entries.append(entry)
             else:
                 strangers.append(dataclasses.replace(told, names=(label,) if uid in named else ()))

@@ -24,7 +24,7 @@ from mrhsm_p11.store.kmip.learned import Facts, Learned
 from mrhsm_p11.store.kmip.lifecycle import Lifecycle
 from mrhsm_p11.store.kmip.plans import NEGOTIABLE, OF_FORMAT, Plan, name_of, names_plainly, plans, sent_attributes
 from mrhsm_p11.store.kmip.reader import searchable
-from mrhsm_p11.store.kmip.records import KEYS, Entry, Shape
+from mrhsm_p11.store.kmip.records import Entry, Shape
 from mrhsm_p11.store.kmip.resolving import Resolver
 from mrhsm_p11.store.kmip.sidecar import Note, Sidecar
 
@@ -47,10 +47,6 @@ class Draft:
     def label(self) -> str:
         label = self.attributes.get(CKA.LABEL, "")
         return label if isinstance(label, str) else ""
-
-    @property
-    def stateful(self) -> bool:
-        return self.shape.cls in KEYS and self.shape.object_type is not ObjectType.OPAQUE_DATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +123,7 @@ class Creator:
         self._resolver.tidy()
         facts = self._learned.facts
         plain = bool(draft.fixed_name) or names_plainly(draft.label, facts)
-        activates = draft.stateful and draft.activates
+        activates = draft.shape.stateful and draft.activates
         try:
             made = self._negotiate(draft, ask, forms, list(plans(facts, activates=activates, plain=plain)))
         except OperationFailed as error:
@@ -184,7 +180,9 @@ class Creator:
         self._learned.note(**changes)
 
     def _finish(self, draft: Draft, made: Made, activates: bool) -> Entry:
-        entry = self._entry(draft, made, KeyState.ACTIVE if activates or not draft.stateful else KeyState.PRE_ACTIVE)
+        entry = self._entry(
+            draft, made, KeyState.ACTIVE if activates or not draft.shape.stateful else KeyState.PRE_ACTIVE
+        )
         kept = made.plan.information or made.plan.custom
         if not kept or self._learned.facts.get_attributes is not True:
             self._sidecar.write(Note(made.uid, entry.record.attributes))

@@ -41,6 +41,11 @@ class Shape:
     length: int  # bits
     mask: int
 
+    @property
+    def stateful(self) -> bool:
+        """Tell whether the object is a key to the server too, and has a state there."""
+        return self.cls in KEYS and self.object_type is not ObjectType.OPAQUE_DATA
+
 
 def shape_of(attributes: Attributes, length: int) -> Shape:
     """Return the KMIP side of an object with these attributes and so many bits of key."""
