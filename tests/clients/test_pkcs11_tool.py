@@ -59,7 +59,7 @@ def test_secret_keys(client_token: ClientToken) -> None:
 @pytest.mark.parametrize("client_token", ["file", "kmip", "stock"], indirect=True)
 @pytest.mark.parametrize(
     ("key", "mechanisms"),
-    [("rsa:2048", ("SHA256-RSA-PKCS", "SHA256-RSA-PKCS-PSS")), ("EC:prime256v1", ("ECDSA-SHA256",))],
+    [("rsa:2048", ("SHA256-RSA-PKCS", "SHA256-RSA-PKCS-PSS", "RSA-X-509")), ("EC:prime256v1", ("ECDSA-SHA256",))],
 )
 def test_key_pairs(client_token: ClientToken, key: str, mechanisms: tuple[str, ...]) -> None:
     tool, folder = client_token.tool, client_token.home
