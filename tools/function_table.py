@@ -45,10 +45,7 @@ NOTES = {
     "C_WrapKeyAuthenticated": "generated IVs are random; counters are refused, which would begin at zero each time",
 }
 # Without a handler, and why.
-UNSUPPORTED: dict[str, str] = {
-    "C_EncapsulateKey": "no mechanism of the list encapsulates yet",
-    "C_DecapsulateKey": "no mechanism of the list encapsulates yet",
-}
+UNSUPPORTED: dict[str, str] = {}
 
 
 def supported() -> set[str]:

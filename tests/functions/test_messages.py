@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305
 from p11 import CKError, Cryptoki, rv_of
 
 from mrhsm_p11.constants import CKA, CKF, CKG, CKK, CKM, CKO, CKR, CKU
@@ -231,6 +231,36 @@ def test_a_parameter_without_room_is_refused(bench: Bench) -> None:
 @pytest.mark.parametrize("mechanism", [CKM.AES_CBC_PAD, CKM.SHA256_HMAC, CKM.SHA256])
 def test_other_mechanisms_encrypt_no_messages(bench: Bench, mechanism: int) -> None:
     assert rv_of(bench.p11.init, "MessageEncrypt", bench.session, mechanism, bench.key) == CKR.MECHANISM_INVALID
+
+
+def other_message(bench: Bench, kind: int, length: int) -> tuple[Any, Any, Any]:
+    """Return a structure of another mechanism, with 12 bytes of nonce, and room for 16 of tag."""
+    new = bench.p11.new
+    nonce, tag = new("CK_BYTE[]", b"n" * 12), new("CK_BYTE[16]")
+    if kind == CKM.AES_CCM:
+        return new("CK_CCM_MESSAGE_PARAMS *", [length, nonce, 12, 0, CKG.GENERATE, tag, 16]), nonce, tag
+    return new("CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS *", [nonce, 96, tag]), nonce, tag
+
+
+@pytest.mark.parametrize(("kind", "key_type"), [(CKM.AES_CCM, CKK.AES), (CKM.CHACHA20_POLY1305, CKK.CHACHA20)])
+def test_other_mechanisms_seal_messages(bench: Bench, kind: int, key_type: int) -> None:
+    p11, session, plain = bench.p11, bench.session, b"twenty bytes of text"
+    uses = dict.fromkeys((CKA.ENCRYPT, CKA.DECRYPT), True)
+    key = p11.create_object(session, {CKA.CLASS: CKO.SECRET_KEY, CKA.KEY_TYPE: key_type, CKA.VALUE: KEY, **uses})
+    struct, nonce, tag = other_message(bench, kind, len(plain))
+    message = Message(p11)
+    message.arguments = p11.ffi.cast("void *", struct), p11.ffi.sizeof(p11.ffi.typeof(struct).item)
+    p11.init("MessageEncrypt", session, kind, key)
+    encrypted = bench.once("Encrypt", message, b"aad", plain)
+    used, made = bytes(p11.ffi.buffer(nonce, 12)), bytes(p11.ffi.buffer(tag))
+    primitive = AESCCM(KEY) if kind == CKM.AES_CCM else ChaCha20Poly1305(KEY)
+    assert encrypted + made == primitive.encrypt(used, plain, b"aad")
+    assert (used == b"n" * 12) == (kind != CKM.AES_CCM)
+    p11.init("MessageDecrypt", session, kind, key)
+    assert bench.parts("Decrypt", message, b"aad", [encrypted[:7], encrypted[7:]]) == plain
+    p11.ffi.memmove(tag, bytes(16), 16)
+    assert rv_of(bench.once, "Decrypt", message, b"aad", encrypted) == CKR.AEAD_DECRYPT_FAILED
+    assert bench.parts("Encrypt", message, b"aad", [plain[:7], plain[7:]]) != plain
 
 
 # ---- signatures ----

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple, Protocol
 
+from mrhsm_p11.constants import CKG
 from mrhsm_p11.parameters import Parameter, member
 
 
@@ -57,4 +58,41 @@ class GCMMessageParams(Parameter):
         return {"iv": iv, "aad": aad, "tag_bits": self.tag_bits}
 
 
-MessageParameter = GCMMessageParams
+class CCMMessageParams(Parameter):
+    """A message of `data_len` bytes under CKM_AES_CCM."""
+
+    struct: ClassVar[str] = "CK_CCM_MESSAGE_PARAMS"
+    places: ClassVar[dict[str, str]] = {"iv": "pNonce", "tag": "pMAC"}
+
+    data_len: int = member("ulDataLen")
+    iv: bytes = member("pNonce", "ulNonceLen")
+    fixed_bits: int = member("ulNonceFixedBits")
+    generator: int = member("nonceGenerator")
+    mac_len: int = member("ulMACLen")
+
+    @property
+    def tag_bytes(self) -> int:
+        return self.mac_len
+
+    def beside(self, iv: bytes, aad: bytes) -> dict[str, object]:
+        """Return the fields of the parameter with which the mechanism makes one such message."""
+        return {"data_len": self.data_len, "nonce": iv, "aad": aad, "mac_len": self.mac_len}
+
+
+class ChaCha20Poly1305MessageParams(Parameter):
+    """A message under CKM_CHACHA20_POLY1305: the nonce is the caller's own, its length as in ChaCha20Poly1305Params."""
+
+    struct: ClassVar[str] = "CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS"
+    places: ClassVar[dict[str, str]] = {"iv": "pNonce", "tag": "pTag"}
+    fixed_bits: ClassVar[int] = 0
+    generator: ClassVar[int] = CKG.NO_GENERATE
+    tag_bytes: ClassVar[int] = 16
+
+    iv: bytes = member("pNonce", "ulNonceLen", bits=(64, 96, 192))
+
+    def beside(self, iv: bytes, aad: bytes) -> dict[str, object]:
+        """Return the fields of the parameter with which the mechanism makes one such message."""
+        return {"nonce": iv, "aad": aad}
+
+
+MessageParameter = GCMMessageParams | CCMMessageParams | ChaCha20Poly1305MessageParams

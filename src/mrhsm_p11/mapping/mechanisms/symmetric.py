@@ -12,7 +12,7 @@ from mrhsm_p11.mapping.mechanisms.row import (
     MechanismRow,
     ParameterClass,
 )
-from mrhsm_p11.parameters.messages import GCMMessageParams
+from mrhsm_p11.parameters.messages import CCMMessageParams, ChaCha20Poly1305MessageParams, GCMMessageParams
 from mrhsm_p11.parameters.symmetric import CCMParams, ChaCha20Params, ChaCha20Poly1305Params, CTRParams, GCMParams
 
 SEALS = CRYPT | WRAPS | CRYPTS_MESSAGES
@@ -83,10 +83,16 @@ def _des(
 
 
 def _256(
-    type: int, family: Family, mode: str, flags: int, key_type: int, parameter: ParameterClass = None
+    type: int,
+    family: Family,
+    mode: str,
+    flags: int,
+    key_type: int,
+    parameter: ParameterClass = None,
+    message: ParameterClass = None,
 ) -> MechanismRow:
     """ChaCha20 and Poly1305 have keys of 256 bits, which the standard counts in bits."""
-    return MechanismRow(type, family, mode, flags, (key_type,), 256, 256, 1, parameter)
+    return MechanismRow(type, family, mode, flags, (key_type,), 256, 256, 1, parameter, message_parameter=message)
 
 
 _AES = (
@@ -102,7 +108,7 @@ _AES = (
     _xts(CKM.AES_XTS_KEY_GEN, "random", "aes-xts", CKF.GENERATE),
     _xts(CKM.AES_XTS, "stealing", "xts", CRYPT, bytes),
     _aes(CKM.AES_GCM, "aead", "gcm", SEALS, GCMParams, private=True, message=GCMMessageParams),
-    _aes(CKM.AES_CCM, "sealing", "ccm", CRYPT | WRAPS, CCMParams, private=True),
+    _aes(CKM.AES_CCM, "sealing", "ccm", SEALS, CCMParams, private=True, message=CCMMessageParams),
     _aes(CKM.AES_MAC, "cmac", "cbc-mac", SIGNS),
     _aes(CKM.AES_MAC_GENERAL, "cmac", "cbc-mac-general", SIGNS, bytes),
     _aes(CKM.AES_CMAC, "cmac", "cmac", SIGNS),
@@ -131,7 +137,15 @@ _DES3 = (
 _CHACHA20 = (
     _256(CKM.CHACHA20_KEY_GEN, "random", "chacha20", CKF.GENERATE, CKK.CHACHA20),
     _256(CKM.CHACHA20, "stream", "chacha20", CRYPT | WRAPS, CKK.CHACHA20, ChaCha20Params),
-    _256(CKM.CHACHA20_POLY1305, "sealing", "chacha20-poly1305", CRYPT, CKK.CHACHA20, ChaCha20Poly1305Params),
+    _256(
+        CKM.CHACHA20_POLY1305,
+        "sealing",
+        "chacha20-poly1305",
+        CRYPT | CRYPTS_MESSAGES,
+        CKK.CHACHA20,
+        ChaCha20Poly1305Params,
+        ChaCha20Poly1305MessageParams,
+    ),
     _256(CKM.POLY1305_KEY_GEN, "random", "poly1305", CKF.GENERATE, CKK.POLY1305),
     _256(CKM.POLY1305, "poly1305", "poly1305", SIGNS, CKK.POLY1305),
 )
