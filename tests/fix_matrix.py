@@ -145,7 +145,7 @@ SAMPLES: dict[str, Callable[[Cryptoki, MechanismRow], Any]] = {
     "CK_TLS_MAC_PARAMS": lambda p11, row: p11.new("CK_TLS_MAC_PARAMS *", [CKM.SHA256, 12, 1]),
 }
 # Raw parameters to try: a number such as a MAC's length, initialisation vectors, a version of TLS, none.
-RAW = ((16).to_bytes(8, "little"), bytes(16), bytes(8), bytes(12), b"\3\3", b"")
+RAW = ((16).to_bytes(8, "little"), (8).to_bytes(8, "little"), bytes(16), bytes(8), bytes(12), b"\3\3", b"")
 INPUTS = (bytes(range(32)), bytes(range(1, 33)), bytes(range(16)), bytes(20), bytes(28), bytes(48), bytes(64), b"x" * 8)
 
 

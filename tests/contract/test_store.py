@@ -11,7 +11,9 @@ import pytest
 from fix_stores import StoreUnderTest, aes_key, data_object, ec_pair, kept
 
 from mrhsm_p11.constants import CKA, CKK, CKM, CKO
+from mrhsm_p11.crypto import secret_keys
 from mrhsm_p11.errors import ObjectHandleInvalid, TemplateIncomplete
+from mrhsm_p11.mapping.mechanisms import ROWS
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import KeyState, ObjectGone, Store, Value
 
@@ -147,6 +149,21 @@ def test_halves_are_objects_of_their_own(place: StoreUnderTest) -> None:
 
 
 # ---- keys that the store makes
+
+
+MADE_TYPES = sorted(key_type for row in ROWS.values() if row.family == "random" for key_type in row.key_types)
+
+
+@pytest.mark.parametrize("key_type", MADE_TYPES, ids=CKK.name)
+def test_every_type_of_secret_key_is_made_well_formed(place: StoreUnderTest, key_type: int) -> None:
+    given = aes_key(KEY_TYPE=key_type, VALUE_LEN=max(secret_keys.LENGTHS.get(key_type, (20,))))
+    uid = place.open().generate(given).uid
+    found = place.open()
+    assert found.load(uid).attributes[CKA.KEY_TYPE] == key_type
+    key = found.material(uid)
+    assert len(key) == given[CKA.VALUE_LEN]
+    secret_keys.check_form(key_type, key)
+    assert key != found.material(place.open().generate(given).uid)
 
 
 @pytest.mark.parametrize("key_bytes", [16, 24, 32])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from secret_samples import key_bytes
 
 from mrhsm_p11.constants import CKA, CKF, CKG, CKK, CKM, CKO
 from mrhsm_p11.crypto import engine
@@ -70,14 +71,47 @@ def test_ciphers(environment: dict[str, str]) -> None:
         (CKM.AES_GCM, GCMParams(IV[:12], b"aad", 128), ["gcm", IV[:12].hex(), b"aad".hex(), 128]),
         (CKM.AES_GCM, GCMParams(IV[:11], b"", 96), ["gcm", IV[:11].hex(), "", 96]),
     ]
+    check_ciphers(environment, CKK.AES, KEY, cases)
+
+
+def test_triple_des(environment: dict[str, str]) -> None:
+    vector = IV[:8]
+    cases: list[tuple[int, AnyParameter, object]] = [
+        (CKM.DES3_ECB, None, None),
+        (CKM.DES3_CBC, vector, vector.hex()),
+        (CKM.DES3_CBC_PAD, vector, vector.hex()),
+    ]
+    check_ciphers(environment, CKK.DES3, key_bytes(CKK.DES3), cases)
+
+
+def check_ciphers(
+    environment: dict[str, str], key_type: int, key: bytes, cases: list[tuple[int, AnyParameter, object]]
+) -> None:
+    """Compare encryptions, and decrypt theirs; a case is mechanism, our parameter, theirs."""
     requests: list[Request] = [
-        ["encrypt", mechanism, theirs, CKO.SECRET_KEY, CKK.AES, KEY.hex(), TEXT.hex(), None]
+        ["encrypt", mechanism, theirs, CKO.SECRET_KEY, key_type, key.hex(), TEXT.hex(), None]
         for mechanism, _, theirs in cases
     ]
     for (mechanism, parameter, _), sealed in zip(cases, ask(environment, requests), strict=True):
-        assert engine.cipher(ROWS[mechanism], parameter, Secret(KEY), encrypt=True).finish(TEXT).hex() == sealed
-        opening = engine.cipher(ROWS[mechanism], parameter, Secret(KEY), encrypt=False)
+        assert engine.cipher(ROWS[mechanism], parameter, Secret(key), encrypt=True).finish(TEXT).hex() == sealed
+        opening = engine.cipher(ROWS[mechanism], parameter, Secret(key), encrypt=False)
         assert opening.finish(bytes.fromhex(sealed)) == TEXT
+
+
+def test_cmac(environment: dict[str, str]) -> None:
+    keys = ((CKM.AES_CMAC, CKK.AES, KEY), (CKM.DES3_CMAC, CKK.DES3, key_bytes(CKK.DES3)))
+    requests: list[Request] = [
+        ["sign", mechanism, None, CKO.SECRET_KEY, key_type, key.hex(), TEXT[:n].hex(), None]
+        for mechanism, key_type, key in keys
+        for n in (1, 16, 41)
+    ]
+    ours = []
+    for mechanism, key_type, key in keys:
+        for n in (1, 16, 41):
+            signer = engine.signer(ROWS[mechanism], None, key_type, Secret(key))
+            signer.update(TEXT[:n])
+            ours.append(signer.finish().hex())
+    assert ask(environment, requests) == ours
 
 
 def test_macs(environment: dict[str, str]) -> None:
