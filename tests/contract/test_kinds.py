@@ -13,7 +13,6 @@ from fix_provider import READ_WRITE, find, get, template
 from fix_tokens import TokenOnDisk
 
 from mrhsm_p11.constants import CKA, CKK, CKM, CKO, CKP, CKU
-from mrhsm_p11.crypto import material
 from mrhsm_p11.errors import CryptokiError
 from mrhsm_p11.functions import general, keys, objects, sessions
 from mrhsm_p11.mapping import attributes
@@ -27,6 +26,7 @@ STORES = ("file", "kmip")
 EVERY: Values = {CKA.TOKEN: True, CKA.ID: b"\0id", CKA.LABEL: "kept \u00fc"}
 KEY: Values = {CKA.START_DATE: b"20200101", CKA.END_DATE: b"20991231", CKA.ALLOWED_MECHANISMS: (CKM.AES_ECB, CKM.ECDSA)}
 OPEN: Values = {**KEY, CKA.SENSITIVE: False, CKA.EXTRACTABLE: True}  # so that a test sees all of it
+DES_KEY_BYTES = {CKK.DES: 8, CKK.DES2: 16, CKK.DES3: 24}  # all others may have 32
 NAME = bytes.fromhex("300d310b3009060355040313026d79")
 
 GROUP: Values = {
@@ -48,8 +48,8 @@ def domain() -> Values:
 def secrets() -> dict[tuple[int, int | None], Values]:
     """Return a template for each secret key type that can be stored."""
     types = [kind for kind in range(0x80) if attributes.supported(CKO.SECRET_KEY, kind)]
-    values = {kind: bytes(range(1, material.FIXED_KEY_BYTES.get(kind, 32) + 1)) for kind in types}
-    for kind in values.keys() & {CKK.DES, CKK.DES2, CKK.DES3}:
+    values = {kind: bytes(range(1, DES_KEY_BYTES.get(kind, 32) + 1)) for kind in types}
+    for kind in values.keys() & DES_KEY_BYTES.keys():
         values[kind] = bytes.fromhex("0123456789abcdeffedcba987654321089abcdef01234567")[: len(values[kind])]
     return {
         (CKO.SECRET_KEY, kind): {CKA.CLASS: CKO.SECRET_KEY, CKA.KEY_TYPE: kind, CKA.VALUE: value, **OPEN}
