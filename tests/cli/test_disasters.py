@@ -242,6 +242,34 @@ def test_the_appliance_is_restored_from_a_backup_that_lacks_a_key(
     assert node.present() == present
 
 
+def test_a_lost_key_is_made_anew_only_when_the_cluster_is_named(
+    node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = node.record
+    assert before.cldb is not None
+    so = node.home.login()
+    with stores.open_keys(so, node.home.config) as keys:
+        keys.revoke(before.cldb.uid)
+    destroy(node, before.cldb.uid)
+    present = node.present()
+    node.lose_tokens()
+    node.set_up()
+    with (tmp_path / "empty").open("w+") as nobody, monkeypatch.context() as patched:
+        patched.setattr("sys.stdin", nobody)
+        assert "use -confirm my.cluster.com" in node.refused("enable", "-new")
+    assert "nothing was made" in node.refused("enable", "-new", "-confirm", "my.cluster")
+    assert node.present() == present
+    assert "Successfully generated CLDB key" in node.does("enable", "-new", "-confirm", "my.cluster.com")
+    record = node.record
+    assert [getattr(record, key.field).uid == getattr(before, key.field).uid for key in KEYS] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert [len(found) for found in node.present().values()] == [1, 1, 1, 1]
+
+
 def test_an_older_backup_of_the_appliance(node: Node, tmp_path: Path) -> None:
     server, backup = node.server, tmp_path / "backup"
     server.stop()
