@@ -41,6 +41,7 @@ from mrhsm_p11.parameters.derive import (
     AESCBCData,
     CounterParams,
     DerivedKey,
+    DESCBCData,
     ECDH1Params,
     FeedbackParams,
     HKDFParams,
@@ -152,6 +153,22 @@ def test_encrypted_data_is_a_key(user_session: int) -> None:
     for refused in (data(b""), data(blocks[:-1])):
         with pytest.raises((MechanismParamInvalid, DataLenRange)):
             derived(user_session, Mechanism(CKM.AES_ECB_ENCRYPT_DATA, refused), key)
+
+
+def test_des_keys_of_encrypted_data_have_their_parity(user_session: int) -> None:
+    value = bytes.fromhex("0123456789abcdef23456789abcdef01456789abcdef0123")
+    key = base_key(user_session, value, CKK.DES3)
+    ecb, cbc = (
+        Mechanism(CKM.DES3_ECB_ENCRYPT_DATA, data(bytes(24))),
+        Mechanism(CKM.DES3_CBC_ENCRYPT_DATA, DESCBCData(bytes(8), bytes(24))),
+    )
+    plain, chained = value_of(user_session, ecb, key), value_of(user_session, cbc, key)
+    assert plain[:8] == chained[:8] == plain[8:16] != chained[8:16]
+    made = derived(user_session, ecb, key, {CKA.KEY_TYPE: CKK.DES3})
+    des = get(user_session, made, CKA.VALUE)
+    assert isinstance(des, bytes)
+    assert [byte >> 1 for byte in des] == [byte >> 1 for byte in plain]
+    assert all(byte.bit_count() % 2 for byte in des)
 
 
 IKM, SALT, INFO = b"\x0b" * 22, bytes(range(13)), bytes(range(0xF0, 0xFA))

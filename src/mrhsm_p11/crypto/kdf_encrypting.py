@@ -10,10 +10,15 @@ from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.crypto.derivation import Lengths, leading
 from mrhsm_p11.errors import DataLenRange, MechanismParamInvalid
 from mrhsm_p11.mapping.mechanisms import ROWS, MechanismRow
-from mrhsm_p11.parameters.derive import AESCBCData, StringData
+from mrhsm_p11.parameters.derive import AESCBCData, DESCBCData, StringData
 from mrhsm_p11.secret import Secret
 
-_CIPHERS = {CKM.AES_ECB_ENCRYPT_DATA: CKM.AES_ECB, CKM.AES_CBC_ENCRYPT_DATA: CKM.AES_CBC}
+_CIPHERS = {
+    CKM.AES_ECB_ENCRYPT_DATA: CKM.AES_ECB,
+    CKM.AES_CBC_ENCRYPT_DATA: CKM.AES_CBC,
+    CKM.DES3_ECB_ENCRYPT_DATA: CKM.DES3_ECB,
+    CKM.DES3_CBC_ENCRYPT_DATA: CKM.DES3_CBC,
+}
 
 
 def derive(
@@ -26,7 +31,7 @@ def derive(
 ) -> list[Secret]:
     """Derive one key. Raises MechanismParamInvalid, KeySizeRange, DataLenRange (too little data for the key)."""
     (length,) = lengths
-    if isinstance(parameter, AESCBCData):
+    if isinstance(parameter, AESCBCData | DESCBCData):
         iv, data = parameter.iv, parameter.data
     else:
         iv, data = None, checks.structure(parameter, StringData).data

@@ -37,6 +37,15 @@ class AESCBCData(Parameter):
     data: bytes = member("pData", "length")
 
 
+class DESCBCData(Parameter):
+    """CKM_DES3_CBC_ENCRYPT_DATA."""
+
+    struct: ClassVar[str] = "CK_DES_CBC_ENCRYPT_DATA_PARAMS"
+
+    iv: bytes = member("iv")
+    data: bytes = member("pData", "length")
+
+
 class HKDFParams(Parameter):
     """CKM_HKDF_DERIVE and CKM_HKDF_DATA: `hash` is a CKM, `salt_type` a CKF_HKDF_SALT."""
 

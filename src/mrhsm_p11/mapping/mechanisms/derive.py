@@ -7,6 +7,7 @@ from mrhsm_p11.mapping.mechanisms.row import SIGNS, Family, MechanismRow, Parame
 from mrhsm_p11.parameters.derive import (
     AESCBCData,
     CounterParams,
+    DESCBCData,
     ECDH1Params,
     FeedbackParams,
     HKDFParams,
@@ -123,6 +124,17 @@ ROWS = (
     *(_derive(mechanism, "simple-kdf", "digest", None, name) for name, mechanism in _DIGESTED),
     _encrypting(CKM.AES_ECB_ENCRYPT_DATA, "ecb", StringData),
     _encrypting(CKM.AES_CBC_ENCRYPT_DATA, "cbc", AESCBCData),
+    *(
+        MechanismRow(
+            *(mechanism, "encrypting-kdf", mode, CKF.DERIVE, (CKK.DES3, CKK.DES2), 16, 24, 8, parameter),
+            key_step=8,
+            legacy=True,
+        )
+        for mechanism, mode, parameter in (
+            (CKM.DES3_ECB_ENCRYPT_DATA, "ecb", StringData),
+            (CKM.DES3_CBC_ENCRYPT_DATA, "cbc", DESCBCData),
+        )
+    ),
     _derive(CKM.HKDF_DERIVE, "hkdf", "key", HKDFParams),
     _derive(CKM.HKDF_DATA, "hkdf", "data", HKDFParams),
     _derive(CKM.SP800_108_COUNTER_KDF, "sp800-108", "counter", CounterParams),
