@@ -171,7 +171,7 @@ def test_user_pin_is_asked_for_where_there_is_no_file(mrhsm: Spawn, home: Home) 
     ("words", "says"),
     [
         (("init", "-label", "t"), "-sopin or -sopinfile"),
-        (("sopin", "-oldsopin", "12345678"), "-newsopin"),
+        (("sopin", "-oldsopin", "12345678"), "-newsopin or -newsopinfile"),
         (("set", "-port", "1"), "-sopin or -sopinfile"),
     ],
 )
