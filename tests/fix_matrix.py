@@ -253,7 +253,7 @@ class Matrix:
         name = ("victim", tuple(attributes.items()))
         if name not in self._keys:
             named = {getattr(CKA, cka): value for cka, value in attributes.items()}
-            template = {CKA.CLASS: CKO.SECRET_KEY, CKA.KEY_TYPE: CKK.AES, CKA.VALUE: bytes(range(16)), **named}
+            template = {CKA.CLASS: CKO.SECRET_KEY, CKA.KEY_TYPE: CKK.AES, CKA.VALUE: bytes(range(32)), **named}
             self._keys[name] = self.p11.create_object(self.session, template)
         return int(self._keys[name])
 

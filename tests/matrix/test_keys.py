@@ -13,7 +13,7 @@ from p11 import CKError, rv_of
 from mrhsm_p11.constants import CKA, CKF, CKK, CKM, CKO, CKR
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 
-UNWRAPPED = {CKA.CLASS: CKO.SECRET_KEY, CKA.KEY_TYPE: CKK.AES, CKA.VALUE_LEN: 16}
+UNWRAPPED = {CKA.CLASS: CKO.SECRET_KEY, CKA.KEY_TYPE: CKK.AES, CKA.VALUE_LEN: 32}
 TAGGED = ("aead", "keywrap")
 
 
