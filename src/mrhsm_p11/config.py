@@ -107,7 +107,14 @@ def _installed_home() -> Path:
 
 def _privileged() -> bool:
     """Tell whether the kernel marked this process AT_SECURE (setuid, setgid, file capabilities)."""
-    vector = memoryview(Path("/proc/self/auxv").read_bytes()).cast("L")
+    try:
+        vector = memoryview(Path("/proc/self/auxv").read_bytes()).cast("L")
+    except PermissionError:  # a server that has given up root may not read its own
+        import ctypes
+
+        ask = ctypes.CDLL(None).getauxval
+        ask.restype, ask.argtypes = ctypes.c_ulong, (ctypes.c_ulong,)
+        return bool(ask(_AT_SECURE))
     return dict(zip(vector[::2], vector[1::2], strict=True)).get(_AT_SECURE, 0) != 0
 
 
