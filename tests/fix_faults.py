@@ -154,6 +154,7 @@ class CannedServer:
     replies: list[Answer] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
     connections: int = 0
+    resumed: int = 0  # of these, those that went on with an earlier TLS session
 
     def __post_init__(self) -> None:
         self.host = HOST
@@ -185,6 +186,7 @@ class CannedServer:
     def _talk(self, client: socket.socket) -> None:
         client.settimeout(30)
         with contextlib.suppress(OSError), client, self._context.wrap_socket(client, server_side=True) as connection:
+            self.resumed += bool(connection.session_reused)
             while request := _message(connection):
                 self.requests.append(request)
                 if not self.replies:

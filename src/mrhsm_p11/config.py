@@ -44,7 +44,8 @@ class Config:
     log_file: str = _row("", "log.file")  # empty: logs/mrhsm.log under home
     deadline_s: float = _row(10.0, "network.deadline_seconds", least=0.1, most=600)
     connect_s: float = _row(3.0, "network.connect_seconds", least=0.1, most=600)
-    idle_s: float = _row(60.0, "network.idle_seconds", least=1, most=3600)
+    idle_s: float = _row(45.0, "network.idle_seconds", least=1, most=3600)
+    age_s: float = _row(600.0, "network.age_seconds", least=1, most=86_400)
     pool_size: int = _row(4, "network.connections", least=1, most=64)
     response_limit: int = _row(16 << 20, "network.response_bytes", least=1 << 16, most=1 << 30)
     cache_seconds: float = _row(300.0, "keys.cache_seconds", least=0, most=86_400)

@@ -55,6 +55,7 @@ class Asking:
             certificates.certificate().read_bytes(),
             Secret(certificates.key().read_bytes()),
         )
+        options.setdefault("head_start_s", 30.0)  # a slow machine must not change the order
         self.pool = Pool(self.endpoints, identity, (1, 2), **options)  # type: ignore[arg-type]
 
     def ask(self, *, write: bool = False, limit_s: float = LIMIT_S, route: Route = pool_module.ANYWHERE) -> str:
@@ -102,6 +103,15 @@ def test_an_idle_connection_grows_old(asking: Make, canned_server: Canned) -> No
     server = canned_server(reply("1"), reply("2"))
     pool = asking(server, idle_s=0.0)
     pool.ask()
+    pool.ask()
+    assert server.connections == 2
+
+
+def test_a_connection_is_not_used_for_ever(asking: Make, canned_server: Canned) -> None:
+    server = canned_server(echo, echo)
+    pool = asking(server, age_s=0.0)
+    pool.ask()
+    assert not pool.pool._state().idle
     pool.ask()
     assert server.connections == 2
 
@@ -205,6 +215,49 @@ def test_the_next_server_answers(asking: Make, canned_server: Canned) -> None:
     assert pool.counts == (2, 2, 1, 0)
 
 
+def test_a_server_that_does_not_connect_costs_its_head_start(
+    asking: Make, canned_server: Canned, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    hole, second = fault_proxy(canned_server()), canned_server(echo, echo)
+    hole.default = Fault(black_hole=True)
+    pool = asking(hole, second, head_start_s=0.05, connect_s=30.0)
+    started = time.monotonic()
+    assert pool.ask(limit_s=30.0) == "?"
+    assert time.monotonic() - started < 15  # neither the deadline nor half of it
+    assert pool.counts == (1, 1, 1, 0)
+    assert pool.pool._order(pool.pool._state(), pool_module.ANYWHERE)[0] == pool.endpoints[1]
+    assert pool.ask(limit_s=30.0) == "?"
+    assert (hole.accepted, second.connections) == (1, 1)
+
+
+def test_a_change_too_goes_to_who_connects(
+    asking: Make, canned_server: Canned, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    hole, second = fault_proxy(canned_server()), canned_server(echo)
+    hole.default = Fault(black_hole=True)
+    assert asking(hole, second, head_start_s=0.05, connect_s=30.0).ask(write=True, limit_s=30.0) == "?"
+
+
+def test_one_call_finds_out_whether_a_failed_server_is_back(asking: Make, canned_server: Canned) -> None:
+    pool = asking(canned_server(), canned_server())
+    a, b = pool.endpoints
+    state, order = pool.pool._state(), pool.pool._order
+    pool.pool._failed(state, a, Unreachable("down", str(a)))
+    state.health[a].paused_until = time.monotonic()
+    assert order(state, pool_module.ANYWHERE) == [a, b]
+    assert order(state, pool_module.ANYWHERE) == [b, a]
+
+
+def test_a_server_on_probation_has_less_time(asking: Make, canned_server: Canned) -> None:
+    pool = asking(canned_server(), canned_server())
+    a, _ = pool.endpoints
+    state, share = pool.pool._state(), pool.pool._share
+    assert share(state, a, 2, Deadline(10)).remaining_s() > 4
+    pool.pool._failed(state, a, Unreachable("down", str(a)))
+    assert share(state, a, 2, Deadline(10)).remaining_s() <= pool_module.PROBATION_S
+    assert share(state, a, 1, Deadline(10)).remaining_s() > 4
+
+
 def test_a_hanging_server_leaves_time_for_the_next(asking: Make, canned_server: Canned) -> None:
     hanging, second = canned_server(), canned_server(reply("2"))
     pool = asking(hanging, second)
@@ -257,6 +310,20 @@ def test_after_a_change_the_same_server_is_asked(asking: Make, canned_server: Ca
     assert (len(first.requests), len(second.requests)) == (0, 2)
 
 
+def test_after_a_while_the_others_know_of_a_change(
+    asking: Make, canned_server: Canned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = asking(canned_server(), canned_server())
+    a, b = pool.endpoints
+    state, order = pool.pool._state(), pool.pool._order
+    now = [time.monotonic()]
+    monkeypatch.setattr("mrhsm_p11.kmip.pool.time.monotonic", lambda: now[0])
+    pool.pool._succeeded(state, b, written=True)
+    assert order(state, pool_module.ANYWHERE) == [b, a]
+    now[0] += pool_module.REPLICATION_S
+    assert order(state, pool_module.ANYWHERE) == [a, b]
+
+
 def test_a_route_names_the_only_server_that_is_asked(asking: Make, canned_server: Canned) -> None:
     first, second = canned_server(), canned_server(echo)
     first.close()
@@ -277,6 +344,45 @@ def test_connections_are_bounded(asking: Make, canned_server: Canned) -> None:
         assert pool.ask() == "2"
         assert slow.result() == "slow"
     assert server.connections == 1
+
+
+def test_calls_are_served_in_the_order_in_which_they_came(asking: Make, canned_server: Canned) -> None:
+    began = threading.Event()
+
+    def first(request: bytes) -> bytes:
+        began.wait(20)
+        return echo(request)
+
+    server = canned_server(first, *[echo] * 64)
+    pool = asking(server, size=1)
+    state = pool.pool._state()
+
+    def ask(number: int) -> None:
+        pool.pool.exchange(message("42007801", f"{number:02}"), read, Deadline(30), idempotent=True)
+
+    with ThreadPoolExecutor(64) as threads:
+        for number in range(64):
+            threads.submit(ask, number)
+            wait_until(lambda sent=number: len(server.requests) + len(state.queue) == sent + 1)  # type: ignore[misc]
+        began.set()
+    assert [read(memoryview(request), "") for request in server.requests] == [f"{number:02}" for number in range(64)]
+    assert state.busy == 0
+
+
+def test_who_waits_in_vain_leaves_the_queue(asking: Make, canned_server: Canned) -> None:
+    over = threading.Event()
+    server = canned_server(lambda request: (over.wait(20), echo(request))[1], echo)
+    pool = asking(server, size=1)
+    with ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(pool.ask, limit_s=30.0)
+        wait_until(lambda: bool(server.requests))
+        for _ in range(3):
+            with pytest.raises(TimedOut):
+                pool.ask(limit_s=0.01)
+        over.set()
+        assert slow.result() == "?"
+    assert (pool.pool._state().busy, len(pool.pool._state().queue)) == (0, 0)
+    assert pool.ask() == "?"
 
 
 def test_threads_get_their_own_replies(asking: Make, canned_server: Canned) -> None:

@@ -17,6 +17,7 @@ from fix_faults import CannedServer, Fault, FaultProxy, Reply
 from mrhsm_p11 import hostcalls
 from mrhsm_p11.appliance import certificates as issue
 from mrhsm_p11.deadline import Deadline
+from mrhsm_p11.kmip import dialing
 from mrhsm_p11.kmip.errors import (
     AuthenticationRefused,
     KMIPError,
@@ -254,6 +255,82 @@ def test_a_black_hole(
     with failing(TimedOut, "did not finish the TLS handshake in time", where):
         transport(certificates, connect_s=connect_s).connect(where, Deadline(0.3 if connect_s > 1 else 30))
     assert time.monotonic() - started < 2
+
+
+def test_another_address_of_the_name_is_tried_beside_one_that_is_silent(
+    certificates: Certificates,
+    canned_server: Canned,
+    fault_proxy: Callable[..., FaultProxy],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, hole = canned_server(REPLY), fault_proxy(canned_server())
+    hole.default = Fault(black_hole=True)
+    found = [(socket.AF_INET, ("127.0.0.1", port)) for port in (hole.port, server.port)]
+    monkeypatch.setattr(dialing, "_look_up", lambda endpoint, flags: found)
+    started = time.monotonic()
+    connection = transport(certificates, connect_s=30).connect(Endpoint("kms1", 1, "127.0.0.1"), Deadline(30))
+    assert time.monotonic() - started < 15
+    assert connection.exchange(REQUEST, Deadline(5)) == REPLY
+    assert hole.accepted == 1
+    connection.close()
+
+
+def test_who_fails_gives_up_its_head_start(
+    certificates: Certificates, canned_server: Canned, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    hole, dead, good = fault_proxy(canned_server()), canned_server(), canned_server()
+    hole.default = Fault(black_hole=True)
+    dead.close()
+    servers = list(zip(map(endpoint, (hole, dead, good)), (0.05, 60.0, 60.0), strict=True))
+    started = time.monotonic()
+    arrival = transport(certificates, connect_s=90).connect_any(servers, Deadline(90))
+    assert time.monotonic() - started < 30
+    assert arrival.connection is not None
+    assert arrival.connection.endpoint == endpoint(good)
+    assert arrival.failures.keys() == {endpoint(dead)}
+    assert arrival.beaten == (endpoint(hole),)
+    arrival.connection.close()
+
+
+def test_families_alternate() -> None:
+    six, four = socket.AF_INET6, socket.AF_INET
+    addresses = [(six, ("a", 1)), (six, ("b", 1)), (four, ("c", 1)), (four, ("d", 1)), (four, ("e", 1))]
+    assert [host for _, (host, _) in dialing._alternated(addresses)] == ["a", "c", "b", "d", "e"]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_sessions_are_resumed(certificates: Certificates, canned_server: Canned, version: ssl.TLSVersion) -> None:
+    server = canned_server(REPLY, REPLY, maximum=version)
+    ours = transport(certificates)
+    for resumed in (0, 1):
+        connection = ours.connect(endpoint(server), Deadline(5))
+        assert connection.exchange(REQUEST, Deadline(5)) == REPLY
+        assert server.resumed == resumed
+        connection.close()
+
+
+def test_a_server_that_cannot_resume_its_session_is_met_anew(
+    certificates: Certificates, canned_server: Canned, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    proxy = fault_proxy(canned_server(REPLY, REPLY))
+    ours = transport(certificates)
+    ours.connect(endpoint(proxy), Deadline(5)).exchange(REQUEST, Deadline(5))
+    proxy.faults.append(Fault(cut_after=1))  # the handshake that offers the session fails
+    connection = ours.connect(endpoint(proxy), Deadline(5))
+    assert connection.exchange(REQUEST, Deadline(5)) == REPLY
+    assert proxy.accepted == 3
+    connection.close()
+
+
+def test_a_certificate_that_changed_is_looked_at_again(certificates: Certificates, canned_server: Canned) -> None:
+    """A session of another server's is no proof: its ticket does not open there."""
+    server = canned_server(REPLY)
+    ours = transport(certificates)
+    ours.connect(endpoint(server), Deadline(5)).exchange(REQUEST, Deadline(5))
+    impostor = canned_server(REPLY, name="server-expired")
+    ours.sessions.keep(endpoint(impostor), ours.sessions.get(endpoint(server)))
+    with failing(TLSRefused, "has expired", endpoint(impostor)):
+        ours.connect(endpoint(impostor), Deadline(5))
 
 
 @contextlib.contextmanager

@@ -6,30 +6,26 @@ fork of the host never finds a lock of OpenSSL held. `socket` and `ssl` are impo
 
 from __future__ import annotations
 
-import errno
 import os
 import select
-import signal
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from mrhsm_p11 import hostcalls
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.kmip import faults
+from mrhsm_p11.kmip.dialing import Race, Sessions
 from mrhsm_p11.kmip.errors import AuthenticationRefused, KMIPError, TLSRefused, Unreachable
 from mrhsm_p11.secret import Secret
 
 if TYPE_CHECKING:
-    import socket
     import ssl
 
 T = TypeVar("T")
 
 _RESPONSE_MESSAGE = b"\x42\x00\x7b\x01"
-_KEEPALIVE_IDLE_S = 60
 _EXPLANATION_S = 0.5
 
 
@@ -120,32 +116,29 @@ class Transport:
         self._connect_s = connect_s
         self._response_limit = response_limit
         self._context: ssl.SSLContext | None = None
+        self.sessions = Sessions()
 
     def connect(self, endpoint: Endpoint, deadline: Deadline) -> Connection:
         """Return a new connection after name look-up, TCP and TLS handshake, all within the deadline."""
-        server = str(endpoint)
-        limit = _earlier(deadline, self._connect_s)
-        if self._context is None:
-            self._context = make_context(self._identity, server)
-        with hostcalls.around_io():
-            plain = _dial(endpoint, limit)
-            try:
-                return self._secure(plain, endpoint, limit, self._context)
-            except OSError as error:
-                plain.close()
-                raise faults.handshaking(error, server, endpoint.expected_name) from None
-            except BaseException:
-                plain.close()
-                raise
+        arrival = self.connect_any([(endpoint, 0.0)], deadline)
+        if arrival.connection is None:
+            raise arrival.failures[endpoint]
+        return arrival.connection
 
-    def _secure(self, plain: socket.socket, endpoint: Endpoint, limit: Deadline, context: ssl.SSLContext) -> Connection:
-        secured = context.wrap_socket(plain, server_hostname=endpoint.expected_name, do_handshake_on_connect=False)
-        try:
-            _finish(secured, secured.do_handshake, limit)
-        except BaseException:
-            secured.close()
-            raise
-        return Connection(endpoint, secured, self._response_limit, self)
+    def connect_any(self, servers: Sequence[tuple[Endpoint, float]], deadline: Deadline) -> Arrival:
+        """Connect to whichever server is there first; each has a head start of so many seconds over the next.
+
+        Raises TLSRefused if the identity is of no use with any server.
+        """
+        if self._context is None:
+            self._context = make_context(self._identity, str(servers[0][0]))
+        race = Race(self._context, self.sessions, self._connect_s)
+        for endpoint, head_start_s in servers:
+            race.add(endpoint, head_start_s)
+        with hostcalls.around_io():
+            won = race.run(deadline)
+        connection = Connection(*won, self._response_limit, self) if won else None
+        return Arrival(connection, race.failures, race.beaten)
 
     def why_refused(self, endpoint: Endpoint, deadline: Deadline) -> KMIPError | None:
         """Ask a server that hung up on a first request for its reason, which it gives to who sends nothing.
@@ -161,6 +154,15 @@ class Transport:
             return connection.overhear(_earlier(deadline, _EXPLANATION_S))
         finally:
             connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How an attempt to connect to one of several servers ended."""
+
+    connection: Connection | None
+    failures: dict[Endpoint, KMIPError]  # of those that failed; of all, where there is no connection
+    beaten: tuple[Endpoint, ...]  # still busy when another was there, in spite of their head start
 
 
 def _earlier(deadline: Deadline, seconds: float) -> Deadline:
@@ -191,101 +193,17 @@ def _finish(secured: ssl.SSLSocket, step: Callable[[], T], deadline: Deadline) -
             _wait(secured.fileno(), select.POLLOUT, deadline)
 
 
-Address = tuple[int, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"]
-
-
-def _resolve(endpoint: Endpoint, deadline: Deadline) -> list[Address]:
-    """Return the addresses (family, address) of the endpoint.
-
-    The system's look-up has no time limit of its own: a name, unlike a literal, is looked up on a thread that is left
-    to itself when the deadline passes.
-    """
-    import socket
-
-    def look_up(flags: int) -> list[Address]:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=flags)
-        return [(family, address) for family, _, _, _, address in found]
-
-    server, result, failure = str(endpoint), [], []
-    try:
-        return look_up(socket.AI_NUMERICHOST)
-    except (OSError, UnicodeError):
-        pass
-
-    def look_up_name() -> None:
-        try:
-            result.extend(look_up(0))
-        except (OSError, UnicodeError) as error:
-            failure.append(error)
-
-    def on_thread() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are for the host's threads
-        look_up_name()
-
-    thread = threading.Thread(target=on_thread, name="kmip-resolve", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        look_up_name()  # no thread to be had: better late than never
-    else:
-        thread.join(deadline.remaining_s())
-    if failure:
-        raise faults.unresolved(server, endpoint.host, getattr(failure[0], "strerror", None) or str(failure[0]))
-    if not result:
-        raise faults.connecting(TimeoutError(), server)
-    return result
-
-
-def _dial(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
-    """Return a TCP connection to the first address that takes one; each has its share of the time."""
-    addresses = _resolve(endpoint, deadline)
-    failure: OSError = TimeoutError()
-    for i, (family, address) in enumerate(addresses):
-        share = Deadline(deadline.remaining_s() / (len(addresses) - i))
-        try:
-            return _connected(family, address, share)
-        except OSError as error:
-            failure = error
-    raise faults.connecting(failure, str(endpoint))
-
-
-def _connected(family: int, address: object, deadline: Deadline) -> socket.socket:
-    import socket
-
-    plain = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        plain.setblocking(False)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
-        _establish(plain, address, deadline)
-    except BaseException:
-        plain.close()
-        raise
-    return plain
-
-
-def _establish(plain: socket.socket, address: object, deadline: Deadline) -> None:
-    import socket
-
-    status = plain.connect_ex(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
-    if status == errno.EINPROGRESS:
-        _wait(plain.fileno(), select.POLLOUT, deadline)
-        status = plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if status:
-        raise OSError(status, os.strerror(status))
-
-
 class Connection:
     """A TLS connection. After any exception it must be closed: a late reply would pass for the next one."""
 
     def __init__(self, endpoint: Endpoint, secured: ssl.SSLSocket, response_limit: int, opener: Transport) -> None:
         self.endpoint = endpoint
-        self.used_at = time.monotonic()
+        self.opened_at = self.used_at = time.monotonic()
         self._secured = secured
         self._response_limit = response_limit
         self._opener = opener
         self._heard = False  # the server has answered once: it accepts us
+        self._known = False  # its TLS session has been kept
 
     def exchange(self, request: bytes | bytearray, deadline: Deadline) -> bytearray:
         """Send a message and return the reply, whole; the caller may wipe it."""
@@ -299,6 +217,10 @@ class Connection:
             failure = error
         else:
             self.used_at = time.monotonic()
+            if not self._known:
+                # TLS 1.3 gives its tickets after the handshake. Reading the session costs 0.1 ms: once is enough.
+                self._known = True
+                self._opener.sessions.keep(self.endpoint, self._secured.session)
             return reply
         if isinstance(failure, Unreachable) and not self._heard:
             failure = self._opener.why_refused(self.endpoint, deadline) or failure

@@ -76,6 +76,7 @@ def make_pool(connection: Connection, config: Config, version: Version | None = 
         version or version_of(connection),
         size=config.pool_size,
         idle_s=config.idle_s,
+        age_s=config.age_s,
         connect_s=config.connect_s,
         response_limit=config.response_limit,
     )
