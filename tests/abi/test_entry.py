@@ -106,6 +106,20 @@ def test_input_that_cannot_be_read(pointer: Any, length: int, answer: int) -> No
     assert handler.calls == ([(1, b"")] if answer == CKR.OK else [])
 
 
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("C_Encrypt", CKR.DATA_LEN_RANGE),
+        ("C_Decrypt", CKR.ENCRYPTED_DATA_LEN_RANGE),
+        ("C_VerifyRecover", CKR.SIGNATURE_LEN_RANGE),
+    ],
+)
+def test_input_that_is_too_long_is_answered_in_its_own_way(name: str, answer: int) -> None:
+    call, handler = wrapped(name)
+    assert call(1, ffi.cast("CK_BYTE *", 1), LONGEST + 1, NULL, new("CK_ULONG *")) == answer
+    assert not handler.calls
+
+
 def test_pins_are_secrets_and_null_is_the_protected_path() -> None:
     call, handler = wrapped("C_Login")
     assert call(1, 1, new("CK_BYTE[]", b"1234"), 4) == CKR.OK

@@ -11,6 +11,7 @@ import pytest
 from mrhsm_p11.constants import CKA, CKK, CKM, CKO
 from mrhsm_p11.crypto import agreement, engine, material
 from mrhsm_p11.mapping.mechanisms import ROWS
+from mrhsm_p11.parameters.signatures import EdDSAParams
 from mrhsm_p11.secret import Secret
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="OpenSSL is not installed")
@@ -29,7 +30,8 @@ def pair(generate: int, oid: str) -> tuple[Secret, Secret]:
 @pytest.mark.parametrize("oid", ["06032b6570", "06032b6571"], ids=["Ed25519", "Ed448"])
 def test_eddsa(tmp_path: Path, oid: str) -> None:
     public, private = pair(CKM.EC_EDWARDS_KEY_PAIR_GEN, oid)
-    signer = engine.signer(ROWS[CKM.EDDSA], None, CKK.EC_EDWARDS, private)
+    parameter = EdDSAParams(0, b"") if oid == "06032b6571" else None
+    signer = engine.signer(ROWS[CKM.EDDSA], parameter, CKK.EC_EDWARDS, private)
     signer.update(MESSAGE)
     for name, content in (("key", public.reveal()), ("message", MESSAGE), ("signature", signer.finish())):
         (tmp_path / name).write_bytes(content)

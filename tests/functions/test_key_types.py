@@ -26,6 +26,7 @@ from mrhsm_p11.functions import crypto, encapsulation, keys, objects
 from mrhsm_p11.mapping.attributes import for_class
 from mrhsm_p11.mapping.codecs import Value
 from mrhsm_p11.parameters import Mechanism
+from mrhsm_p11.parameters.signatures import EdDSAParams
 
 KWP = Mechanism(CKM.AES_KEY_WRAP_KWP)
 ENCAPSULATE = Mechanism(CKM.ML_KEM)
@@ -38,7 +39,7 @@ class Case:
 
     generate: int
     public: dict[int, Value]
-    sign: int | None = None
+    sign: Mechanism | None = None
     parameters: int | None = None  # the mechanism that makes its domain parameters
 
 
@@ -47,16 +48,16 @@ def curve(oid: str) -> dict[int, Value]:
 
 
 CASES = {
-    "P-224": Case(CKM.EC_KEY_PAIR_GEN, curve("06052b81040021"), CKM.ECDSA_SHA3_256),
-    "secp256k1": Case(CKM.EC_KEY_PAIR_GEN, curve("06052b8104000a"), CKM.ECDSA_SHA256),
-    "Ed25519": Case(CKM.EC_EDWARDS_KEY_PAIR_GEN, curve("06032b6570"), CKM.EDDSA),
-    "Ed448": Case(CKM.EC_EDWARDS_KEY_PAIR_GEN, curve("06032b6571"), CKM.EDDSA),
+    "P-224": Case(CKM.EC_KEY_PAIR_GEN, curve("06052b81040021"), Mechanism(CKM.ECDSA_SHA3_256)),
+    "secp256k1": Case(CKM.EC_KEY_PAIR_GEN, curve("06052b8104000a"), Mechanism(CKM.ECDSA_SHA256)),
+    "Ed25519": Case(CKM.EC_EDWARDS_KEY_PAIR_GEN, curve("06032b6570"), Mechanism(CKM.EDDSA)),
+    "Ed448": Case(CKM.EC_EDWARDS_KEY_PAIR_GEN, curve("06032b6571"), Mechanism(CKM.EDDSA, EdDSAParams(0, b""))),
     "X25519": Case(CKM.EC_MONTGOMERY_KEY_PAIR_GEN, curve("06032b656e")),
     "X448": Case(CKM.EC_MONTGOMERY_KEY_PAIR_GEN, curve("06032b656f")),
-    "DSA": Case(CKM.DSA_KEY_PAIR_GEN, {CKA.PRIME_BITS: 1024}, CKM.DSA_SHA256, CKM.DSA_PARAMETER_GEN),
+    "DSA": Case(CKM.DSA_KEY_PAIR_GEN, {CKA.PRIME_BITS: 1024}, Mechanism(CKM.DSA_SHA256), CKM.DSA_PARAMETER_GEN),
     "DH": Case(CKM.DH_PKCS_KEY_PAIR_GEN, {CKA.PRIME_BITS: 2048}, None, CKM.DH_PKCS_PARAMETER_GEN),
     "ML-KEM": Case(CKM.ML_KEM_KEY_PAIR_GEN, {CKA.PARAMETER_SET: CKP.ML_KEM_768}),
-    "ML-DSA": Case(CKM.ML_DSA_KEY_PAIR_GEN, {CKA.PARAMETER_SET: CKP.ML_DSA_65}, CKM.ML_DSA),
+    "ML-DSA": Case(CKM.ML_DSA_KEY_PAIR_GEN, {CKA.PARAMETER_SET: CKP.ML_DSA_65}, Mechanism(CKM.ML_DSA)),
 }
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -84,12 +85,12 @@ def shown(session: int, handle: int, cls: int) -> dict[int, Value]:
 def signs(session: int, case: Case, private: int, public: int) -> None:
     if case.sign is None:
         return
-    crypto.sign_init(session, Mechanism(case.sign), private)
+    crypto.sign_init(session, case.sign, private)
     signature = crypto.sign(session, b"message", 10000)
     assert isinstance(signature, bytes)
-    crypto.verify_init(session, Mechanism(case.sign), public)
+    crypto.verify_init(session, case.sign, public)
     crypto.verify(session, b"message", signature)
-    crypto.verify_init(session, Mechanism(case.sign), public)
+    crypto.verify_init(session, case.sign, public)
     with pytest.raises(CryptokiError, match="not this key's"):
         crypto.verify(session, b"messagf", signature)
 

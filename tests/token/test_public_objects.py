@@ -113,6 +113,19 @@ def test_a_public_key_verifies_without_a_login(token: TokenOnDisk) -> None:
     crypto.verify(session, b"text", signature)
 
 
+def test_a_sealed_public_object_wants_a_login(token: TokenOnDisk) -> None:
+    session = user(token)
+    wanted = template({CKA.TOKEN: True, CKA.PRIVATE: False, CKA.VALUE_LEN: 16})
+    key = keys.generate_key(session, Mechanism(CKM.AES_KEY_GEN), wanted)
+    sessions.logout(session)
+    with pytest.raises(UserNotLoggedIn):
+        objects.copy_object(session, key, template({CKA.PRIVATE: True}))
+    with pytest.raises(UserNotLoggedIn):
+        crypto.encrypt_init(session, Mechanism(CKM.AES_ECB), key)
+    sessions.login(session, CKU.USER, Secret(token.user_pin.view()))
+    crypto.encrypt_init(session, Mechanism(CKM.AES_ECB), key)
+
+
 def test_a_handle_stands_for_the_object_before_and_after_the_login(token: TokenOnDisk) -> None:
     make_pair(user(token))
     restart()

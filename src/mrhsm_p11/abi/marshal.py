@@ -79,7 +79,7 @@ def _bytes(ffi: Any, step: Step) -> Crossing:
         if not length:
             return nothing
         if length > LONGEST:
-            raise DataLenRange(f"{length} bytes")
+            raise step.too_long(f"{length} bytes")
         if not pointer:
             raise ArgumentsBad(f"{length} bytes at NULL")
         return memoryview(buffer(pointer, length)).toreadonly()

@@ -6,6 +6,15 @@ import enum
 from dataclasses import dataclass
 
 from mrhsm_p11.abi._prototypes import Prototype
+from mrhsm_p11.errors import (
+    CryptokiError,
+    DataLenRange,
+    EncryptedDataLenRange,
+    SignatureLenRange,
+    WrappedKeyLenRange,
+)
+
+ErrorClass = type[CryptokiError]
 
 
 class Role(enum.Enum):
@@ -45,6 +54,7 @@ class Step:
     index: int
     width: int
     type: str  # the first argument's C type
+    too_long: ErrorClass = DataLenRange  # where it is input: what its length is answered with
 
 
 SINGLE = {
@@ -104,6 +114,16 @@ EXCEPTIONS = {
     ("C_AsyncJoin", "pFunctionName"): (Role.NAME, 1),
 }
 
+# Input whose length has an error of its own.
+TOO_LONG: dict[str, ErrorClass] = {
+    "pCiphertext": EncryptedDataLenRange,
+    "pCiphertextPart": EncryptedDataLenRange,
+    "pEncryptedData": EncryptedDataLenRange,
+    "pEncryptedPart": EncryptedDataLenRange,
+    "pSignature": SignatureLenRange,
+    "pWrappedKey": WrappedKeyLenRange,
+}
+
 
 def plan(name: str, prototype: Prototype) -> tuple[Step, ...]:
     """Return the roles of a function's arguments, in order. Raises LookupError for a type without a row."""
@@ -120,6 +140,7 @@ def plan(name: str, prototype: Prototype) -> tuple[Step, ...]:
             role, width = SINGLE[kind], 1
         else:
             raise LookupError(f"{name}: no row says what {kind} {argument} is")
-        steps.append(Step(role, index, width, kind))
+        too_long = TOO_LONG.get(argument, DataLenRange) if role in (Role.BYTES, Role.LAST_INPUT) else DataLenRange
+        steps.append(Step(role, index, width, kind, too_long))
         index += width
     return tuple(steps)

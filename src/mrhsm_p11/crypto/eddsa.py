@@ -78,11 +78,9 @@ def verifier(_row: MechanismRow, parameter: AnyParameter, material: Secret) -> V
 def _require_pure(parameter: AnyParameter, *, is_448: bool) -> None:
     """Raise MechanismParamInvalid unless the parameter means the variant that the primitives have.
 
-    PKCS #11, "EdDSA": a parameter, even an empty one, makes Ed25519 Ed25519ctx, another signature; Ed448 is the same
-    with an empty context and without.
+    PKCS #11, "EdDSA", its table of signature schemes: a parameter, even an empty one, makes Ed25519 Ed25519ctx, another
+    signature; Ed448 requires one.
     """
-    if parameter is None or parameter == b"":
-        return
-    given = checks.structure(parameter, EdDSAParams)
-    if given.prehash or given.context or not is_448:
-        raise MechanismParamInvalid("only Ed25519 without parameter and Ed448 without context are computed here")
+    given = None if parameter is None or parameter == b"" else checks.structure(parameter, EdDSAParams)
+    if (given is not None) != is_448 or (given is not None and (given.prehash or given.context)):
+        raise MechanismParamInvalid("only Ed25519 without parameter and Ed448 with an empty context are computed here")

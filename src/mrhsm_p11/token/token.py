@@ -140,7 +140,8 @@ class Token:
     def object(self, handle: int) -> Object:
         """Return the object that a handle stands for, as the store has it now.
 
-        Raises ObjectHandleInvalid also for what the present role may not see, and for what the store no longer has.
+        Raises ObjectHandleInvalid also for what the present role may not see, and for what the store no longer has,
+        UserNotLoggedIn for a public object that cannot be opened without a PIN.
         """
         found = self.objects.get(handle)
         if (found.private and self.role != CKU.USER) or (found.session is None and found.store not in self.stores):
@@ -175,6 +176,8 @@ class Token:
                 return self.objects.enter(store, store.load(found.uid))
             except ObjectHandleInvalid:
                 continue
+        if self.role is None:
+            raise UserNotLoggedIn("the object is public but sealed: log in first")
         raise ObjectHandleInvalid("the object's token is not open")
 
     def _discard(self, gone: Iterator[Object] | list[Object]) -> None:

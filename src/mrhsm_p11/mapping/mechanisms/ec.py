@@ -62,7 +62,6 @@ ROWS = (
         448,
         parameter=EdDSAParams,
         optional_parameter=True,
-        multipart=False,
     ),
     MechanismRow(
         CKM.EC_MONTGOMERY_KEY_PAIR_GEN,
