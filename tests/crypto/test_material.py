@@ -120,7 +120,7 @@ def test_numbers_that_are_no_key() -> None:
         for value in (b"", b"\0", b"\7"):
             with pytest.raises(AttributeValueInvalid):
                 material.split(rsa_template(CKO.PRIVATE_KEY) | {cka: value})
-    short = rsa_template(CKO.PUBLIC_KEY) | {CKA.MODULUS: number((1 << 511) | 1)}
+    short = rsa_template(CKO.PUBLIC_KEY) | {CKA.MODULUS: number((1 << 510) | 1)}
     with pytest.raises(AttributeValueInvalid):
         material.split(short)
 

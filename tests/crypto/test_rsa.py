@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
 
 from mrhsm_p11.constants import CKA, CKG, CKK, CKM, CKO, CKZ
 from mrhsm_p11.crypto import engine, libcrypto, material
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.errors import (
+    AttributeValueInvalid,
     CryptokiError,
     DataInvalid,
     DataLenRange,
@@ -265,6 +267,40 @@ def test_a_private_key_needs_its_primes() -> None:
     for leave in (CKA.PRIME_1, CKA.EXPONENT_2, CKA.COEFFICIENT):
         with pytest.raises(TemplateIncomplete):
             keys({cka: value for cka, value in KEY.items() if cka != leave})
+
+
+# openssl genrsa 512; openssl dgst -sha256 -sign, of "old"
+OLD_PRIVATE = base64.b64decode(
+    "MIIBUwIBADANBgkqhkiG9w0BAQEFAASCAT0wggE5AgEAAkEAyPQrfoIMPEFmeBsGKyD/wxLxRkpMrekKR8aYApD0WWJkr5nuGe2o"
+    "3DuYfpj5hn7UgQKFxXRTQ+P1Xj/Ii7m7SwIDAQABAkB0EgSlV7x1eVkUepd/hdn09RYDgZr0wKw9dQoMQWnBzjpVPwCxwAu+NKqX"
+    "vbtFDE4DkCsYzFcNOv43tGFBelUBAiEA91rgDsEBSV+JIMsTI/Rg5b1nf7vGtd2SqEr71bZxvgsCIQDP+iLAMVQoo422hnCJvZ5I"
+    "rvpLNwiTa6/c1a3ZEVZ/wQIgXYAPc+RHHTostqWszYmB2zX2WpVbbsGbv1vgyA8X/bMCIF8dMk9bP/Xl9qWHDmiwA3eSLn2/iXiC"
+    "Q0dnob4oI7sBAiB7Bi3Pnhus7gV/cod9O6WIPJQNB/AZcYSFY4q4E0rvDw=="
+)
+OLD_PUBLIC = base64.b64decode(
+    "MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAMj0K36CDDxBZngbBisg/8MS8UZKTK3pCkfGmAKQ9FliZK+Z7hntqNw7mH6Y+YZ+1IEC"
+    "hcV0U0Pj9V4/yIu5u0sCAwEAAQ=="
+)
+OLD_SIGNATURE = base64.b64decode(
+    "gKk2t6CoJBjHAoE5x6Rtl/vEZuju5YOjqZxzgnKVVE04daqm9i7u8JatEoBwBB8AnTy5sHZlgZCSxTEd7rjeZA=="
+)
+
+
+def test_old_public_keys_still_verify_and_encrypt() -> None:
+    public = material.normalise(CKO.PUBLIC_KEY, CKK.RSA, OLD_PUBLIC)
+    verify(CKM.SHA256_RSA_PKCS, b"old", OLD_SIGNATURE, public)
+    with pytest.raises(SignatureInvalid):
+        verify(CKM.SHA256_RSA_PKCS, b"odd", OLD_SIGNATURE, public)
+    encrypted = engine.cipher(ROWS[CKM.RSA_PKCS], None, public, encrypt=True).finish(b"old")
+    private = load_der_private_key(OLD_PRIVATE, None)
+    assert isinstance(private, rsa.RSAPrivateKey)
+    assert private.decrypt(encrypted, padding.PKCS1v15()) == b"old"
+
+
+def test_old_private_keys_are_not_used() -> None:
+    with pytest.raises(AttributeValueInvalid):
+        material.normalise(CKO.PRIVATE_KEY, CKK.RSA, OLD_PRIVATE)
+    assert ROWS[CKM.RSA_PKCS_KEY_PAIR_GEN].min_key == 1024
 
 
 # ---- the openssl command

@@ -141,6 +141,12 @@ def test_a_token_keeps_the_slot_it_was_made_through_until_finalize(started: Path
     assert general.get_slot_list(True) == [*(entries.slot_id(str(one)) for one in serials), 0]
 
 
+@pytest.mark.parametrize("behind", [b"\0".ljust(27), b"\0\xff\xfe garbage".ljust(27, b"\1"), bytes(27)])
+def test_a_label_ends_where_a_c_string_does(started: Path, behind: bytes) -> None:
+    general.init_token(0, Secret(SO_PIN), b"label" + behind)
+    assert general.get_token_info(0)[0] == "label"
+
+
 def test_a_token_is_seated_once_even_if_its_entry_is_seen_first(started: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slots = provider.require().slots
     seat = slots.seat

@@ -69,6 +69,23 @@ def test_a_certificate_with_a_url_says_what_is_in_it(user_session: int) -> None:
         create(user_session, {**AT_URL, CKA.VALUE: der(), CKA.SERIAL_NUMBER: b"\2\1\10"})
 
 
+@pytest.mark.parametrize("on_token", [False, True])
+def test_dates_of_a_certificate_are_its_owners_to_give(user_session: int, on_token: bool) -> None:
+    own = create(user_session, {**CERTIFICATE, CKA.VALUE: der(), CKA.TOKEN: on_token})
+    dates: Values = {CKA.START_DATE: b"20260102", CKA.END_DATE: b"20260103"}
+    given = create(user_session, {**CERTIFICATE, CKA.VALUE: der(), CKA.TOKEN: on_token, **dates})
+    copy = objects.copy_object(user_session, given, template({CKA.TOKEN: not on_token}))
+    half = create(user_session, {**CERTIFICATE, CKA.VALUE: der(), CKA.END_DATE: b"20260103"})
+    for handle, start, end in (
+        (own, b"20260101", b"20260110"),
+        (given, b"20260102", b"20260103"),
+        (copy, b"20260102", b"20260103"),
+        (half, b"20260101", b"20260103"),
+    ):
+        assert (get(user_session, handle, CKA.START_DATE), get(user_session, handle, CKA.END_DATE)) == (start, end)
+    assert sorted(find(user_session, dates)) == sorted([given, copy])
+
+
 @pytest.mark.parametrize(
     ("values", "error"),
     [

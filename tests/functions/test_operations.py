@@ -178,6 +178,22 @@ def test_a_size_query_and_a_small_buffer_consume_nothing(bench: Bench, family: s
         assert output == {"decrypt": MESSAGE, "encrypt": bench.encrypted, "sign": bench.signature}.get(family, output)
 
 
+def test_the_size_of_an_update_is_never_told_as_nothing(bench: Bench) -> None:
+    """PyKCS11 then passes no buffer, which asks for the size once more."""
+    gcm = Mechanism(CKM.AES_GCM, GCMParams(bytes(12), b"", 128))
+    bench.init("encrypt", gcm)
+    sealed = crypto.encrypt(bench.session, MESSAGE, ROOM)
+    assert isinstance(sealed, bytes)
+    bench.init("decrypt", gcm)
+    room = crypto.decrypt_update(bench.session, sealed[:5], None)
+    assert isinstance(room, int)
+    assert room > 0
+    assert crypto.decrypt_update(bench.session, sealed[:5], room) == b""
+    assert crypto.decrypt_update(bench.session, sealed[5:], 0) == b""
+    assert crypto.decrypt_update(bench.session, b"", None) == 0
+    assert crypto.decrypt_final(bench.session, ROOM) == MESSAGE
+
+
 @pytest.mark.parametrize("family", ["encrypt", "decrypt"])
 def test_an_update_into_a_small_buffer_consumes_nothing(bench: Bench, family: str) -> None:
     bench.init(family)

@@ -40,7 +40,7 @@ IN_BYTES = {
         for row in ROWS.values()
         if row.key_types and CKM.name(row.type).startswith(("AES", "DES", "SHA", "BLAKE2B"))
     ),
-    *(CKM.MD5_HMAC, CKM.MD5_HMAC_GENERAL),
+    *(CKM.MD5_HMAC, CKM.MD5_HMAC_GENERAL, CKM.CHACHA20_KEY_GEN),
     *(row.type for row in ROWS.values() if row.flags & CKF.DERIVE and CKK.GENERIC_SECRET in row.key_types),
     *(row.type for row in ROWS.values() if CKM.name(row.type).startswith(("HKDF", "PKCS5", "TLS", "ML_", "HASH_ML"))),
 } - {row.type for row in ROWS.values() if row.family == "rsa"}
@@ -170,6 +170,7 @@ def test_sizes_are_told_in_the_standards_unit() -> None:
     assert [bits for bits in range(300) if ROWS[CKM.AES_GCM].allows(bits)] == [128, 192, 256]
     assert [bits for bits in range(600) if ROWS[CKM.AES_XTS].allows(bits)] == [256, 512]
     assert [bits for bits in range(300) if ROWS[CKM.DES3_ECB].allows(bits)] == [128, 192]
-    assert not ROWS[CKM.RSA_PKCS].allows(1023)
+    assert info["CHACHA20_KEY_GEN"] == (32, 32)  # bytes
+    assert not ROWS[CKM.RSA_PKCS].allows(511)
     assert not ROWS[CKM.RSA_PKCS].allows(8193)
     assert ROWS[CKM.RSA_PKCS].allows(2049)

@@ -13,6 +13,7 @@ from mrhsm_p11.crypto.lattices import SETS
 from mrhsm_p11.errors import AttributeValueInvalid, CryptokiError, CurveNotSupported
 
 RSA_BITS = range(1024, 8193)
+RSA_PUBLIC_BITS = range(512, 8193)  # what was signed long ago is still verified
 _MOST_FILLING = 15  # zero bytes that a wrapping mechanism may have added
 _OIDS = {  # of the algorithms that keys of a type have in their containers
     CKK.RSA: frozenset({RSA_OID}),
@@ -69,5 +70,7 @@ def _check(key_type: int, algorithm: containers.Algorithm, key: object) -> None:
         raise AttributeValueInvalid("the key is of another type")
     if key_type == CKK.EC:
         curve_of(parameters, key_type)
-    if isinstance(key, (RSAPublicKey, RSAPrivateKey)) and key.key_size not in RSA_BITS:
-        raise AttributeValueInvalid(f"an RSA key of {key.key_size} bits is not from 1024 to 8192")
+    if isinstance(key, (RSAPublicKey, RSAPrivateKey)):
+        sizes = RSA_BITS if isinstance(key, RSAPrivateKey) else RSA_PUBLIC_BITS
+        if key.key_size not in sizes:
+            raise AttributeValueInvalid(f"an RSA key of {key.key_size} bits is not from {sizes[0]} to {sizes[-1]}")

@@ -18,7 +18,7 @@ from mrhsm_p11.errors import (
     WrappedKeyInvalid,
     WrappedKeyLenRange,
 )
-from mrhsm_p11.mapping.attributes import UNTYPED_CLASSES, for_class, supported
+from mrhsm_p11.mapping.attributes import OWNERS_DATES, UNTYPED_CLASSES, for_class, supported
 from mrhsm_p11.mapping.codecs import Value
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.secret import Secret
@@ -206,7 +206,7 @@ def _check_agreement(given: Mapping[int, Value], actual: Mapping[int, Value]) ->
         if cka not in actual:
             continue  # checked by the key form, and not kept
         truth = actual[cka]
-        if cka in _INPUT_FORMS or value in (truth, b""):
+        if cka in _INPUT_FORMS or cka in OWNERS_DATES or value in (truth, b""):
             continue
         if cka == CKA.VALUE and isinstance(value, bytes) and isinstance(truth, bytes):
             if value.lstrip(b"\0") == truth.lstrip(b"\0"):

@@ -133,7 +133,7 @@ def init_token(slot_id: int, pin: Secret | None, label: bytes) -> None:
     if pin is None:
         raise ArgumentsBad("the SO has no protected authentication path")
     try:
-        text = label.decode().rstrip(" ")
+        text = label.partition(b"\0")[0].decode().rstrip(" ")  # C strings come, with whatever is behind their end
     except UnicodeDecodeError:
         raise ArgumentsBad("the label is not UTF-8") from None
     if slot.token is not None and slot.token.sessions:

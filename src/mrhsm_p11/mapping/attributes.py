@@ -44,6 +44,7 @@ _STORED_CLASSES = {
     CKO.DOMAIN_PARAMETERS: "domain",
     CKO.TRUST: "trust",
 }
+OWNERS_DATES = (CKA.START_DATE, CKA.END_DATE)
 UNTYPED_CLASSES = (CKO.DATA, CKO.TRUST)  # whose objects have neither key nor certificate type
 # Key types that objects can have, by what their attributes are; a public "ec" is an "ec-public".
 _SECRET_KINDS = {
@@ -118,9 +119,12 @@ def kinds(cls: int, key_type: int | None) -> tuple[str, ...]:
 def from_material(use: AttributeUse, attributes: Mapping[int, Value]) -> bool:
     """Tell whether an object's value of an attribute comes from its material, so that no record keeps it.
 
-    A certificate that is only a CKA_URL has no material to say the rest; an empty CKA_CHECK_VALUE says there is none.
+    A certificate that is only a CKA_URL has no material to say the rest; an empty CKA_CHECK_VALUE says there is none;
+    the dates of a certificate are its own only where nobody gives others.
     """
     if use.type == CKA.CHECK_VALUE and attributes.get(CKA.CHECK_VALUE) == b"":
+        return False
+    if use.type in OWNERS_DATES and attributes.get(use.type):
         return False
     return use.material and (use.type == CKA.VALUE or not attributes.get(CKA.URL))
 

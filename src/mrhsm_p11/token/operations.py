@@ -22,6 +22,7 @@ Sink = Digest | Signer  # takes input, gives `size` bytes at the end
 Buffer = bytes | memoryview
 # Output; or the number of bytes that it needs, then nothing was consumed; None where a call has no output.
 Outcome = bytes | int | None
+BLOCK_BYTES = 16  # the least that is told of an update with input: a size may be larger than what comes
 MORE_FOLLOWS = -1  # as the room for output: none is wanted before the last part
 
 
@@ -70,7 +71,9 @@ def _encrypt(operation: Operation[Cipher], room: int | None, data: Buffer) -> Ou
 
 def _cipher_update(operation: Operation[Cipher], room: int | None, data: Buffer) -> Outcome:
     needed = operation.engine.size(len(data), final=False)
-    return needed if room is None or room < needed else operation.engine.update(data)
+    if room is None:  # told that there is nothing to come, callers pass no buffer: and so ask again, and not for output
+        return max(needed, BLOCK_BYTES) if data else needed
+    return needed if room < needed else operation.engine.update(data)
 
 
 def _encrypt_final(operation: Operation[Cipher], room: int | None) -> Outcome:

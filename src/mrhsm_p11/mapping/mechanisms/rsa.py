@@ -23,14 +23,14 @@ _SIGNATURES = (
 
 
 def _rsa(type: int, mode: str, flags: int, parameter: ParameterClass = None, hash: str | None = None) -> MechanismRow:
-    # multi-part only where a hash stands before the padding
+    # multi-part only where a hash stands before the padding; public keys below 1024 bits still verify and encrypt
     return MechanismRow(
         type,
         "rsa",
         mode,
         flags,
         (CKK.RSA,),
-        1024,
+        1024 if flags & CKF.GENERATE_KEY_PAIR else 512,
         8192,
         1,
         parameter,
@@ -49,7 +49,7 @@ ROWS = (
         "",
         CRYPT | WRAPS | SIGNS | RECOVERS,
         (CKK.RSA,),
-        1024,
+        512,
         8192,
         multipart=False,
         fills_before=True,

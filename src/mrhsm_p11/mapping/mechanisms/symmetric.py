@@ -135,7 +135,8 @@ _DES3 = (
     _des(CKM.DES3_CMAC_GENERAL, "cmac", "cmac-general", SIGNS, bytes),
 )
 _CHACHA20 = (
-    _256(CKM.CHACHA20_KEY_GEN, "random", "chacha20", CKF.GENERATE, CKK.CHACHA20),
+    # in bytes, as of AES: SunPKCS11 and NSS read it so
+    MechanismRow(CKM.CHACHA20_KEY_GEN, "random", "chacha20", CKF.GENERATE, (CKK.CHACHA20,), 32, 32, 8),
     _256(CKM.CHACHA20, "stream", "chacha20", CRYPT | WRAPS, CKK.CHACHA20, ChaCha20Params),
     _256(
         CKM.CHACHA20_POLY1305,
