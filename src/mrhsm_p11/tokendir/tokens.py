@@ -28,6 +28,7 @@ __all__ = [
     "login_user",
     "pin_file_exists",
     "read_pin_file",
+    "reopen",
     "slot_id",
 ]
 
@@ -108,6 +109,22 @@ def login_user(
     if not signing.verifies(entry.public_key, entry.signature, entry.signed_bytes()):
         raise SettingsUntrusted(f"{directory.path}/{entries.CONFIGURATION} was changed: the signature is not the SO's")
     return OpenToken(directory, entry, opened.token_key, _open_settings(directory, entry, opened.token_key))
+
+
+def reopen(opened: OpenToken) -> OpenToken:
+    """Return the token with the settings that mrhsm.conf has now, as the SO who signed the former ones gave them.
+
+    Raises SettingsUntrusted, SettingsOlder, ConfigurationDamaged also where the token has another key by now.
+    """
+    directory, entry = opened.directory, entries.find(opened.directory, opened.entry.serial)
+    signing_key = opened.entry.public_key
+    if entry.public_key != signing_key or not signing.verifies(signing_key, entry.signature, entry.signed_bytes()):
+        raise SettingsUntrusted(f"{directory.path}/{entries.CONFIGURATION} was changed: the signature is not the SO's")
+    if entry.generation < opened.entry.generation:
+        raise SettingsOlder(
+            f"token {entry.serial} has settings of generation {entry.generation}, {opened.entry.generation} was in use"
+        )
+    return replace(opened, entry=entry, settings=_open_settings(directory, entry, opened.token_key))
 
 
 def spelled(fingerprint: str) -> str:

@@ -9,28 +9,22 @@ if TYPE_CHECKING:
     from mrhsm_p11.store.kmip.inspecting import Inspection
     from mrhsm_p11.store.kmip.keys import KmipKeys
     from mrhsm_p11.store.kmip.store import KmipStore
-    from mrhsm_p11.tokendir.files import TokenDirectory
     from mrhsm_p11.tokendir.settings import Connection
     from mrhsm_p11.tokendir.tokens import OpenToken, SoToken
-
-
-def open_store(
-    connection: Connection, *, serial: str, directory: TokenDirectory, config: Config, group: str | None = None
-) -> KmipStore:
-    """Return a store of token objects; it connects when it is first asked."""
-    from mrhsm_p11.store.kmip.store import KmipStore
-
-    return KmipStore(connection, serial=serial, directory=directory, config=config, group=group)
+    from mrhsm_p11.tokendir.watching import ConnectionWatch
 
 
 def open(opened: OpenToken | SoToken, config: Config) -> KmipStore:  # noqa: A001
-    """Return the store of an opened token's objects."""
-    return open_store(
+    """Return the store of an opened token's objects; it connects when it is first asked."""
+    from mrhsm_p11.store.kmip.store import KmipStore
+
+    return KmipStore(
         opened.settings.connection,
         serial=opened.entry.serial,
         directory=opened.directory,
         config=config,
         group=opened.settings.group,
+        watch=_watch(opened),
     )
 
 
@@ -44,7 +38,16 @@ def open_keys(opened: OpenToken | SoToken, config: Config) -> KmipKeys:
         directory=opened.directory,
         config=config,
         group=opened.settings.group,
+        watch=_watch(opened),
     )
+
+
+def _watch(opened: OpenToken | SoToken) -> ConnectionWatch | None:
+    """Follow what `mrhsm set` does meanwhile; a command of the SO is itself what changes the settings."""
+    from mrhsm_p11.tokendir.tokens import OpenToken
+    from mrhsm_p11.tokendir.watching import ConnectionWatch
+
+    return ConnectionWatch(opened) if isinstance(opened, OpenToken) else None
 
 
 def destroy_own(opened: OpenToken | SoToken, config: Config) -> None:

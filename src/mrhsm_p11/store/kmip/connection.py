@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mrhsm_p11 import log
@@ -21,6 +21,7 @@ from mrhsm_p11.store.kmip import addresses
 if TYPE_CHECKING:
     from mrhsm_p11.config import Config
     from mrhsm_p11.tokendir.settings import Connection
+    from mrhsm_p11.tokendir.watching import ConnectionWatch
 
 
 class NotConfigured(MrhsmError, DeviceError):
@@ -83,35 +84,47 @@ def make_pool(connection: Connection, config: Config, version: Version | None = 
 
 
 class Servers:
-    """The client of a token, made when it is first needed: settings may be incomplete until then."""
+    """The client of a token, made when it is first needed: settings may be incomplete until then.
 
-    def __init__(self, connection: Connection, config: Config) -> None:
-        self._connection = connection
+    With a `watch`, settings that change are followed by the next message; messages under way end as they began.
+    """
+
+    def __init__(self, connection: Connection, config: Config, watch: ConnectionWatch | None = None) -> None:
+        self.connection = connection
+        self.followers: list[Callable[[], None]] = []  # called after a change of the connection
         self._config = config
+        self._watch = watch
         self._pool: Pool | None = None
         self._making = threading.Lock()
 
     @property
     def client(self) -> Client:
+        changed = self._watch.changed() if self._watch is not None else None
+        if changed is not None and changed != self.connection:
+            self._follow(changed)
         with self._making:
             if self._pool is None:
-                self._pool = make_pool(self._connection, self._config)
-                _warn_of_dates(self._connection, f"{self._config.tokens_dir}/mrhsm.conf")
+                self._pool = make_pool(self.connection, self._config)
+                _warn_of_dates(self.connection, f"{self._config.tokens_dir}/mrhsm.conf")
             return Client(self._pool)
-
-    @property
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        return endpoints_of(self._connection)
 
     def each(self) -> list[Client]:
         """Return a client for each server alone."""
-        return [self.client.at(endpoint) for endpoint in self.endpoints]
+        client = self.client
+        return [client.at(endpoint) for endpoint in client.pool.endpoints]
 
     def close(self) -> None:
         with self._making:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
+
+    def _follow(self, connection: Connection) -> None:
+        log.info(f"the settings of the key managers have changed: {', '.join(connection.addresses) or 'none is left'}")
+        self.connection = connection
+        self.close()
+        for told in self.followers:
+            told()
 
 
 def _warn_of_dates(connection: Connection, file: str) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mrhsm_p11.config import Config
     from mrhsm_p11.tokendir.files import TokenDirectory
     from mrhsm_p11.tokendir.settings import Connection
+    from mrhsm_p11.tokendir.watching import ConnectionWatch
 
 T = TypeVar("T")
 
@@ -74,9 +75,10 @@ class KmipKeys(ClusterKeyStore):
         directory: TokenDirectory,
         config: Config,
         group: str | None = None,
+        watch: ConnectionWatch | None = None,
     ) -> None:
-        self._servers = Servers(connection, config)
-        self._learned = Learned(directory, serial, connection)
+        self._servers = Servers(connection, config, watch)
+        self._learned = Learned(directory, serial, self._servers)
         self._lifecycle = Lifecycle(self._servers, self._learned)
         self._group = [attribute("Object Group", group)] if group else []
         sidecar = Sidecar(directory, serial)

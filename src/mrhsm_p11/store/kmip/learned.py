@@ -13,6 +13,7 @@ from mrhsm_p11 import log
 from mrhsm_p11.errors import DeviceError
 
 if TYPE_CHECKING:
+    from mrhsm_p11.store.kmip.connection import Servers
     from mrhsm_p11.tokendir.files import TokenDirectory
     from mrhsm_p11.tokendir.settings import Connection
 
@@ -38,11 +39,12 @@ class Facts:
 class Learned:
     """The facts in force, saved whenever they change; a file that cannot be written costs only messages."""
 
-    def __init__(self, directory: TokenDirectory, serial: str, connection: Connection) -> None:
+    def __init__(self, directory: TokenDirectory, serial: str, servers: Servers) -> None:
         self._directory = directory
         self._serial = serial
-        self._group = _group(connection)
+        self._servers = servers
         self._facts: Facts | None = None
+        servers.followers.append(self._forget)
 
     @property
     def facts(self) -> Facts:
@@ -56,17 +58,24 @@ class Learned:
         if changed == self._facts:
             return
         self._facts = changed
-        content = {"group": self._group, "at": int(time.time()), **dataclasses.asdict(changed)}
+        content = {"group": _group(self._servers.connection), "at": int(time.time()), **dataclasses.asdict(changed)}
         try:
             self._directory.make_folder(self._serial)
             self._directory.write(f"{self._serial}/learned.json", json.dumps(content).encode())
         except DeviceError as error:
             log.debug(f"what was learned of the key managers is not kept: {error}")
 
+    def _forget(self) -> None:
+        """Other servers take other things."""
+        self._facts = None
+
     def _read(self) -> Facts:
         try:
             content = json.loads(self._directory.read(f"{self._serial}/learned.json"))
-            if content["group"] != self._group or not 0 <= time.time() - content["at"] < BELIEVED_S:
+            if (
+                content["group"] != _group(self._servers.connection)
+                or not 0 <= time.time() - content["at"] < BELIEVED_S
+            ):
                 return Facts()
             return _facts(content)
         except (DeviceError, ValueError, KeyError, TypeError):

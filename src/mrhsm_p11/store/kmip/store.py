@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mrhsm_p11.config import Config
     from mrhsm_p11.tokendir.files import TokenDirectory
     from mrhsm_p11.tokendir.settings import Connection
+    from mrhsm_p11.tokendir.watching import ConnectionWatch
 
 KEY_MOST_BYTES = 1 << 20
 CLUSTER_PREFIX = "mrhsm/"
@@ -52,13 +53,15 @@ class KmipStore(Store):
         directory: TokenDirectory,
         config: Config,
         group: str | None = None,
+        watch: ConnectionWatch | None = None,
     ) -> None:
         self._config = config
         self._serial = serial
-        self._servers = Servers(connection, config)
-        self._learned = Learned(directory, serial, connection)
+        self._servers = Servers(connection, config, watch)
+        self._learned = Learned(directory, serial, self._servers)
         self._sidecar = Sidecar(directory, serial)
         self._cache = Cache(config.cache_seconds, config.stale_seconds)
+        self._servers.followers.append(self.forget)
         self._lifecycle = Lifecycle(self._servers, self._learned)
         self._reader = Reader(self._servers, self._learned, self._sidecar, group)
         self._bare = BareReader(self._servers, self._sidecar, self._reader.group_filter)
