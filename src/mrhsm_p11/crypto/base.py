@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mrhsm_p11.errors import KeyFunctionNotPermitted
+from mrhsm_p11.secret import Secret
+
+if TYPE_CHECKING:
+    from mrhsm_p11.crypto.checks import AnyParameter
+    from mrhsm_p11.mapping.mechanisms import MechanismRow
 
 Input = bytes | bytearray | memoryview
 
@@ -103,3 +111,41 @@ class OneShotCipher(Cipher):
             return self._compute(whole)
         finally:
             whole[:] = bytes(len(whole))
+
+
+class KeptKey(ABC):
+    """A key whose bytes stay where it is kept: what would be computed from them is asked of its keeper.
+
+    The operations are those of crypto.engine, and raise what they raise; KeyFunctionNotPermitted for what the keeper
+    does not do. `size` is the key's length in bytes, 0 where that is not known.
+    """
+
+    __slots__ = ("size",)
+
+    size: int
+
+    @abstractmethod
+    def cipher(self, row: MechanismRow, parameter: AnyParameter, *, encrypt: bool) -> Cipher: ...
+
+    @abstractmethod
+    def signer(self, row: MechanismRow, parameter: AnyParameter) -> Signer: ...
+
+    @abstractmethod
+    def verifier(self, row: MechanismRow, parameter: AnyParameter) -> Verifier: ...
+
+    @abstractmethod
+    def wrap(self, row: MechanismRow, parameter: AnyParameter, key: KeptKey) -> bytes:
+        """Return another kept key, encrypted under this one."""
+
+    def __len__(self) -> int:
+        return self.size
+
+
+Key = Secret | KeptKey
+
+
+def lent(key: Key) -> Secret:
+    """Return the bytes of a key, for what only they can serve. Raises KeyFunctionNotPermitted for a kept one."""
+    if isinstance(key, KeptKey):
+        raise KeyFunctionNotPermitted("the key's bytes do not leave the key manager, which does not do this with them")
+    return key

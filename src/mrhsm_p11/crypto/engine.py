@@ -1,4 +1,6 @@
-"""The local engine's only entry: operations by mechanism row. Families are imported when one of theirs is first asked.
+"""The engine's only entry: operations by mechanism row, here or where the key is kept.
+
+Families are imported when one of theirs is first asked.
 
 What the functions raise for a bad parameter, key type or key size: MechanismParamInvalid, KeyTypeInconsistent,
 KeySizeRange (Wrapping..., Unwrapping... where the key is one of those).
@@ -11,7 +13,7 @@ from collections.abc import Mapping
 
 from mrhsm_p11.constants import CKA, CKF
 from mrhsm_p11.crypto import checks, digests, families, secret_keys
-from mrhsm_p11.crypto.base import Cipher, Digest, Signer, Verifier
+from mrhsm_p11.crypto.base import Cipher, Digest, KeptKey, Key, Signer, Verifier, lent
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.errors import (
     AttributeValueInvalid,
@@ -41,8 +43,10 @@ def warm_up() -> None:
         families.cipher(family)
 
 
-def cipher(row: MechanismRow, parameter: AnyParameter, key: Secret, *, encrypt: bool) -> Cipher:
+def cipher(row: MechanismRow, parameter: AnyParameter, key: Key, *, encrypt: bool) -> Cipher:
     """Start an encryption or decryption; RSA encrypts with the public key's material, decrypts with the private's."""
+    if isinstance(key, KeptKey):
+        return key.cipher(row, parameter, encrypt=encrypt)
     return families.cipher(row.family).cipher(row, parameter, key, encrypt=encrypt)
 
 
@@ -53,29 +57,37 @@ def digest(row: MechanismRow, parameter: AnyParameter = None) -> Digest:
     return digests.digest(row.hash, parameter)
 
 
-def signer(row: MechanismRow, parameter: AnyParameter, key_type: int, material: Secret) -> Signer:
+def signer(row: MechanismRow, parameter: AnyParameter, key_type: int, key: Key) -> Signer:
     """Start a signature or MAC."""
     checks.key_type(row, key_type)
-    return families.signature(row.family).signer(row, parameter, material)
+    if isinstance(key, KeptKey):
+        return key.signer(row, parameter)
+    return families.signature(row.family).signer(row, parameter, key)
 
 
-def verifier(row: MechanismRow, parameter: AnyParameter, key_type: int, material: Secret) -> Verifier:
+def verifier(row: MechanismRow, parameter: AnyParameter, key_type: int, key: Key) -> Verifier:
     """Start the verification of a signature or MAC."""
     checks.key_type(row, key_type)
-    return families.signature(row.family).verifier(row, parameter, material)
+    if isinstance(key, KeptKey):
+        return key.verifier(row, parameter)
+    return families.signature(row.family).verifier(row, parameter, key)
 
 
-def recoverer(row: MechanismRow, parameter: AnyParameter, key_type: int, material: Secret) -> Cipher:
+def recoverer(row: MechanismRow, parameter: AnyParameter, key_type: int, key: Key) -> Cipher:
     """Start the verification of a signature whose output is what was signed."""
     checks.key_type(row, key_type)
-    return families.recover(row.family).recoverer(row, parameter, material)
+    return families.recover(row.family).recoverer(row, parameter, lent(key))
 
 
-def wrap(row: MechanismRow, parameter: AnyParameter, kek: Secret, plain: Secret) -> bytes:
+def wrap(row: MechanismRow, parameter: AnyParameter, kek: Key, plain: Key) -> bytes:
     """Encrypt a key's material, filled up with zero bytes where the mechanism says so.
 
     Raises KeySizeRange where the key has a length that the mechanism cannot take, KeyNotWrappable for such a value.
     """
+    if isinstance(plain, KeptKey):
+        if isinstance(kek, KeptKey):
+            return kek.wrap(row, parameter, plain)
+        plain = lent(plain)
     try:
         operation = cipher(row, parameter, kek, encrypt=True)
     except KeySizeRange as error:
@@ -93,12 +105,13 @@ def wrap(row: MechanismRow, parameter: AnyParameter, kek: Secret, plain: Secret)
         filled.wipe()
 
 
-def wrapped_size(row: MechanismRow, parameter: AnyParameter, n: int, kek: Secret | None = None) -> int:
+def wrapped_size(row: MechanismRow, parameter: AnyParameter, n: int, kek: Key | None = None) -> int:
     """Return how long wrap makes `n` bytes. For RSA that is the wrapping key's size: without it, the largest."""
-    return families.cipher(row.family).encrypted_size(row, parameter, n + -n % row.fills_to, kek)
+    public = None if isinstance(kek, KeptKey) else kek  # what is kept is no public key
+    return families.cipher(row.family).encrypted_size(row, parameter, n + -n % row.fills_to, public)
 
 
-def unwrap(row: MechanismRow, parameter: AnyParameter, kek: Secret, wrapped: bytes | memoryview) -> Secret:
+def unwrap(row: MechanismRow, parameter: AnyParameter, kek: Key, wrapped: bytes | memoryview) -> Secret:
     """Decrypt a wrapped key; what filled it up is still there, see material.unwrapped.
 
     Raises WrappedKeyInvalid, WrappedKeyLenRange.

@@ -8,10 +8,10 @@ from functools import partial
 from mrhsm_p11 import log
 from mrhsm_p11.constants import CKA, CKF, CKO
 from mrhsm_p11.crypto import engine
+from mrhsm_p11.crypto.base import Key
 from mrhsm_p11.errors import ArgumentsBad, EncryptedDataInvalid, KeyIndigestible, OperationActive
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.parameters import Mechanism
-from mrhsm_p11.secret import Secret
 from mrhsm_p11.token import cluster_objects, operations, provider, usage
 from mrhsm_p11.token.operations import Buffer, Dual, Engine, Family, Operation, Outcome, Step
 from mrhsm_p11.token.session import Session
@@ -51,15 +51,15 @@ __all__ = [
     "verify_update",
 ]
 
-Begin = Callable[[MechanismRow, Mechanism, int, Secret], Engine]
+Begin = Callable[[MechanismRow, Mechanism, int, Key], Engine]
 
 _BEGIN: dict[str, Begin] = {
-    "encrypt": lambda row, asked, kind, secret: engine.cipher(row, asked.parameter, secret, encrypt=True),
-    "decrypt": lambda row, asked, kind, secret: engine.cipher(row, asked.parameter, secret, encrypt=False),
-    "sign": lambda row, asked, kind, secret: engine.signer(row, asked.parameter, kind, secret),
-    "verify": lambda row, asked, kind, secret: engine.verifier(row, asked.parameter, kind, secret),
-    "sign_recover": lambda row, asked, kind, secret: engine.signer(row, asked.parameter, kind, secret),
-    "verify_recover": lambda row, asked, kind, secret: engine.recoverer(row, asked.parameter, kind, secret),
+    "encrypt": lambda row, asked, kind, held: engine.cipher(row, asked.parameter, held, encrypt=True),
+    "decrypt": lambda row, asked, kind, held: engine.cipher(row, asked.parameter, held, encrypt=False),
+    "sign": lambda row, asked, kind, held: engine.signer(row, asked.parameter, kind, held),
+    "verify": lambda row, asked, kind, held: engine.verifier(row, asked.parameter, kind, held),
+    "sign_recover": lambda row, asked, kind, held: engine.signer(row, asked.parameter, kind, held),
+    "verify_recover": lambda row, asked, kind, held: engine.recoverer(row, asked.parameter, kind, held),
 }
 
 
@@ -87,9 +87,8 @@ def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None
             return
         found, asked = begun
         row, permitted = usage.permit(found.token, purpose, asked.type, key)
-        secret = permitted.material()
         operation = Operation(
-            partial(start, row, asked, permitted.key_type or 0, secret),
+            partial(start, row, asked, permitted.key_type or 0, permitted.key()),
             multipart=row.multipart,
             locked=permitted.is_true(CKA.ALWAYS_AUTHENTICATE),
         )

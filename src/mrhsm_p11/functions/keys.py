@@ -94,8 +94,8 @@ def wrap_key(session: int, mechanism: Mechanism | None, wrapping_key: int, key: 
     row, wrapping = usage.permit(token, usage.WRAP, asked.type, wrapping_key)
     wrapped = usage.find_key(token, key)
     require_wrappable(row, wrapping, wrapped)
-    plain = wrapped.material()
-    kek = wrapping.material()
+    plain = wrapped.key()
+    kek = wrapping.key()
     needed = engine.wrapped_size(row, asked.parameter, len(plain), kek)
     if room is None or room < needed:
         return needed
@@ -111,7 +111,7 @@ def unwrap_key(
     row, unwrapping = usage.permit(token, usage.UNWRAP, asked.type, unwrapping_key)
 
     def unwrap() -> Secret:
-        plain = engine.unwrap(row, asked.parameter, unwrapping.material(), wrapped)
+        plain = engine.unwrap(row, asked.parameter, unwrapping.key(), wrapped)
         _require_checksum(token, asked, wrapped, plain)
         return plain
 

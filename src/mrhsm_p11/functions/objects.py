@@ -72,7 +72,7 @@ def get_object_size(session: int, handle: int) -> int:
     """Return the bytes that the object's attributes and material take."""
     found = provider.session(session).token.object(handle)
     kept = (attributes.encode(cka, value) for cka, value in found.record.attributes.items())
-    return len(found.material()) + sum(_size(value) for value in kept)
+    return len(found.key()) + sum(_size(value) for value in kept)
 
 
 def get_attribute_value(session: int, handle: int, types: list[int]) -> list[Raw | CryptokiError]:

@@ -19,7 +19,7 @@ def verify_signature_init(session: int, mechanism: Mechanism | None, key: int, s
         return
     found, asked = begun
     row, permitted = usage.permit(found.token, usage.VERIFY, asked.type, key)
-    begin = partial(engine.verifier, row, asked.parameter, permitted.key_type or 0, permitted.material())
+    begin = partial(engine.verifier, row, asked.parameter, permitted.key_type or 0, permitted.key())
     operation = Operation(begin, multipart=row.multipart)
     operation.signature = bytes(signature)
     found.put(operations.VERIFY_SIGNATURE.name, operation)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mrhsm_p11.constants import CKA
+from mrhsm_p11.crypto.base import Key
 from mrhsm_p11.errors import AttributeReadOnly, ObjectHandleInvalid
 from mrhsm_p11.secret import Secret
 
@@ -83,7 +84,14 @@ class Store(ABC):
 
     @abstractmethod
     def material(self, uid: str) -> Secret:
-        """Return the object's material; the caller wipes its copy or lets it go. Raises ObjectGone."""
+        """Return the object's material; the caller wipes its copy or lets it go. Raises ObjectGone.
+
+        Raises KeyFunctionNotPermitted where the material does not leave the store.
+        """
+
+    def key(self, uid: str) -> Key:
+        """Return what computes with a key: its material or, where that does not leave the store, what asks for it."""
+        return self.material(uid)
 
     def update(self, uid: str, changes: Attributes) -> Record:
         """Change attributes, all or none. Raises AttributeReadOnly where the store cannot write them, ObjectGone."""

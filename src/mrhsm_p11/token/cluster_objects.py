@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from mrhsm_p11.constants import CKA, CKO
+from mrhsm_p11.crypto.base import Key
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Attributes, ObjectGone, Record, Store, Value
 from mrhsm_p11.token.fixed_objects import FIXED, FixedObjects
@@ -97,6 +98,9 @@ class ClusterView(Store):
 
     def material(self, uid: str) -> Secret:
         return self._inner.material(uid)
+
+    def key(self, uid: str) -> Key:
+        return self._inner.key(uid)
 
     def update(self, uid: str, changes: Attributes) -> Record:
         return self._shown(self._inner.update(uid, changes))

@@ -14,6 +14,7 @@ from mrhsm_p11.mapping import attributes
 from mrhsm_p11.store.base import ObjectGone, Record, Store, Value
 
 if TYPE_CHECKING:
+    from mrhsm_p11.crypto.base import Key
     from mrhsm_p11.secret import Secret
 
 KEY_CLASSES = frozenset({CKO.PUBLIC_KEY, CKO.PRIVATE_KEY, CKO.SECRET_KEY})
@@ -72,6 +73,10 @@ class Object:
     def material(self) -> Secret:
         """Return the object's material. Raises ObjectGone."""
         return self.store.material(self.uid)
+
+    def key(self) -> Key:
+        """Return what computes with this key. Raises ObjectGone."""
+        return self.store.key(self.uid)
 
     def value(self, cka: int) -> Value:
         """Return an attribute, whether or not a caller may see it. Raises AttributeTypeInvalid."""

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from mrhsm_p11 import log
 from mrhsm_p11.constants import CKA, CKO
+from mrhsm_p11.crypto.base import Key
 from mrhsm_p11.errors import CryptokiError, MrhsmError, UserNotLoggedIn
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store import values
@@ -160,6 +161,9 @@ class Published(Store):
 
     def material(self, uid: str) -> Secret:
         return self._inner.material(uid)
+
+    def key(self, uid: str) -> Key:
+        return self._inner.key(uid)
 
     def update(self, uid: str, changes: Attributes) -> Record:
         record = self._inner.update(uid, changes)
