@@ -7,6 +7,7 @@ libmrhsm_p11.so from here: the C stubs, the function lists and the Python twins 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -143,7 +144,7 @@ if lib.python_is_ours():
     gc.enable()
 """
 
-# What Python may ask of the C front: see the first two in boot.c, the others in wait.c.
+# What Python may ask of the C front: see the first two in boot.c, the last in isolated.c, the others in wait.c.
 _LENT = """
 void refuse_start(const char *text);
 int python_is_ours(void);
@@ -151,19 +152,23 @@ void gate_pause(void);
 void gate_resume(void);
 void sigpipe_block(void);
 void sigpipe_restore(void);
+void serve_host(int control, const struct crossing *table);
 """
 
 
-def declarations() -> str:
-    """Return the types of pkcs11t.h in the form that cffi reads."""
-    return "\n".join(line for line in (CDEF / "pkcs11t.h").read_text().splitlines() if not line.startswith("#"))
+def declarations(header: str = "pkcs11t.h") -> str:
+    """Return the types of a header of ours in the form that cffi reads."""
+    return "\n".join(line for line in (CDEF / header).read_text().splitlines() if not line.startswith("#"))
 
 
 def c_source(*, base_prefix: str, site_packages: tuple[str, str], deepbind: bool) -> str:
     """Return the C text that cffi adds its glue to."""
     with_python = [p for p in offered() if p.name not in WITHOUT_PYTHON]
+    numbered = list(enumerate(with_python))
     return "\n".join(
         [
+            f"#define BUILD {_quoted(build_of_sources())}",
+            f"#define FUNCTION_COUNT {len(with_python)}",
             f"#define BASE_PREFIX {_quoted(base_prefix)}",
             f"#define PURELIB {_quoted(site_packages[0])}",
             f"#define PLATLIB {_quoted(site_packages[1])}",
@@ -176,11 +181,21 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], deepbind: bool
             *(f"static CK_RV py_{p.name}({p.declared});" for p in with_python),
             '#include "fork.c"',
             '#include "wait.c"',
+            '#include "crossing.c"',
+            '#include "isolate.c"',
             '#include "boot.c"',
+            _invoke(numbered),
+            '#include "isolated.c"',
             '#include "interfaces.c"',
-            *(_stub(p) for p in with_python if p.name != STARTS_PYTHON),
+            *(_stub(number, p) for number, p in numbered if p.name != STARTS_PYTHON),
         ]
     )
+
+
+def build_of_sources() -> str:
+    """Return what tells this library's two processes that they are of one build."""
+    texts = b"".join(path.read_bytes() for path in sorted(CDEF.iterdir()) if path.suffix in (".c", ".h"))
+    return hashlib.sha256(texts).hexdigest()[:16]
 
 
 def _quoted(text: str) -> str:
@@ -211,14 +226,29 @@ def _interfaces() -> str:
     return f"static CK_INTERFACE interfaces[] = {{\n{rows}\n}};"
 
 
-def _stub(function: Prototype) -> str:
+def _stub(number: int, function: Prototype) -> str:
+    words = ", ".join(f"(CK_ULONG){name}" for _, name in function.arguments)
     return (
         f"CK_RV {function.name}({function.declared})\n"
         "{\n"
         "    CK_RV rv = enter();\n"
+        "    if (UNLIKELY(rv == CALL_ISOLATED))\n"
+        f"        return call_isolated({number}, (CK_ULONG[]){{{words}}}, {len(function.arguments)});\n"
         f"    return rv != CKR_OK ? rv : leave(py_{function.name}({function.passed}));\n"
         "}"
     )
+
+
+def _call_with_words(function: Prototype) -> str:
+    words = ", ".join(f"({kind})a[{index}]" for index, (kind, _) in enumerate(function.arguments))
+    return f"{function.name}({words})"
+
+
+def _invoke(functions: list[tuple[int, Prototype]]) -> str:
+    """Return the C function that calls one by its number: what an isolated process does for its host."""
+    cases = "\n".join(f"    case {number}: return {_call_with_words(function)};" for number, function in functions)
+    head = "static CK_RV invoke(CK_ULONG function, const CK_ULONG *a)"
+    return f"{head}\n{{\n    switch (function) {{\n{cases}\n    }}\n    return CKR_FUNCTION_NOT_SUPPORTED;\n}}"
 
 
 class PythonMissing(SystemExit):
@@ -259,7 +289,7 @@ def complete(extension: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     ffi = cffi.FFI()
     ffi.embedding_api("")
-    ffi.cdef(declarations() + _LENT)
+    ffi.cdef(declarations() + declarations("crossing.h") + _LENT)
     twins = "\n".join(f"CK_RV py_{p.name}({p.declared});" for p in offered() if p.name not in WITHOUT_PYTHON)
     ffi.cdef(f'extern "Python" {{\n{twins}\n}}')
     ffi.embedding_init_code(_START)

@@ -6,6 +6,19 @@ static int cffi_start_python(void); /* cffi defines it below; 0 is success */
 /* ---- refusal ---- */
 
 static int refused;
+static char why_isolated[PATH_MAX + 128];
+
+/* What an isolated process cannot do, its host says. */
+static void say(const char *text)
+{
+    struct {
+        CK_ULONG size;
+        char text[1024];
+    } said = {.size = sizeof said.size + strlen(text)};
+
+    memcpy(said.text, text, strlen(text));
+    send_all(CONTROL, &said, said.size);
+}
 
 /* Say once, in one line, why the library cannot start. */
 static void refuse(const char *format, ...)
@@ -19,8 +32,10 @@ static void refuse(const char *format, ...)
     for (char *c = text; *c; c++)
         if (*c == '\n')
             *c = ' ';
-    if (!refused)
-        fprintf(stderr, "mrhsm_p11: cannot start: %s\n", text);
+    if (!refused && serving)
+        say(text);
+    else if (!refused)
+        fprintf(stderr, "mrhsm_p11: cannot start: %s%s%s\n", why_isolated, *why_isolated ? "; " : "", text);
     refused = 1;
 }
 
@@ -81,9 +96,9 @@ static int python_is_foreign(void)
     if (strncmp(Py_GetVersion(), wanted, strlen(wanted)) == 0)
         return 0;
     dladdr((void *)Py_GetVersion, &place);
-    refuse("built for Python %d.%d, but this process already contains Python %.*s (%s)", PY_MAJOR_VERSION,
-           PY_MINOR_VERSION, (int)strcspn(Py_GetVersion(), " "), Py_GetVersion(),
-           place.dli_fname ? place.dli_fname : "unknown file");
+    snprintf(why_isolated, sizeof why_isolated, "built for Python %d.%d, but this process already contains Python %.*s (%s)",
+             PY_MAJOR_VERSION, PY_MINOR_VERSION, (int)strcspn(Py_GetVersion(), " "), Py_GetVersion(),
+             place.dli_fname ? place.dli_fname : "unknown file");
     return 1;
 }
 
@@ -196,7 +211,7 @@ static int prepare_imports(void)
 /* For the Python side: a host's interpreter is given no more than it asks for. */
 static int python_is_ours(void)
 {
-    return own_python;
+    return own_python || serving;
 }
 
 /* ---- the sequence ---- */
@@ -221,29 +236,43 @@ static int start_interpreter(void)
     return prepared;
 }
 
-static int start_locked(void)
+/* No interpreter starts here: each C_Initialize starts a process that has one (isolate.c). */
+static int start_isolated(void)
+{
+    if (pthread_atfork(isolated_before_fork, isolated_after_fork_in_parent, isolated_after_fork_in_child) != 0) {
+        refuse("out of memory");
+        return FAILED;
+    }
+    atexit(at_exit);
+    return ISOLATED;
+}
+
+static int start_here(void)
 {
     load_openssl();
-    if (python_is_foreign())
-        return 0;
     promote_libpython();
     if (pthread_key_create(&thread_state_key, thread_state_end) != 0 ||
         pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0) {
         refuse("out of thread keys or memory");
-        return 0;
+        return FAILED;
     }
     if (!start_interpreter())
-        return 0;
+        return FAILED;
     if (cffi_start_python() != 0)
         refuse("the Python side did not load");
     if (refused)
-        return 0;
+        return FAILED;
     if (own_python) {
         if (openssl_init_crypto)
             openssl_init_crypto(OPENSSL_INIT_LOAD_CRYPTO_STRINGS, NULL);
         atexit(at_exit);
     }
-    return 1;
+    return READY;
+}
+
+static int start_locked(void)
+{
+    return !serving && (python_is_foreign() || settings_say_isolation()) ? start_isolated() : start_here();
 }
 
 /* Threads that an import may make inherit a mask that blocks every signal: signals stay the host's. */
@@ -252,18 +281,18 @@ static CK_RV start(void)
     sigset_t everything, before;
 
     if (!UNLIKELY(atomic_load_explicit(&state, memory_order_acquire) == NOT_STARTED))
-        return atomic_load(&state) == READY ? CKR_OK : CKR_GENERAL_ERROR;
+        return atomic_load(&state) == FAILED ? CKR_GENERAL_ERROR : CKR_OK;
     sigfillset(&everything);
     pthread_sigmask(SIG_BLOCK, &everything, &before);
     pthread_mutex_lock(&start_mutex);
     if (atomic_load(&state) == NOT_STARTED) {
         starting_here = 1;
-        atomic_store(&state, start_locked() ? READY : FAILED);
+        atomic_store(&state, start_locked());
         starting_here = 0;
     }
     pthread_mutex_unlock(&start_mutex);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return atomic_load(&state) == READY ? CKR_OK : CKR_GENERAL_ERROR;
+    return atomic_load(&state) == FAILED ? CKR_GENERAL_ERROR : CKR_OK;
 }
 
 /* ---- each call ---- */
@@ -273,7 +302,7 @@ static CK_RV enter(void)
     int now = atomic_load_explicit(&state, memory_order_acquire);
 
     if (UNLIKELY(now != READY))
-        return now == FAILED ? CKR_GENERAL_ERROR : CKR_CRYPTOKI_NOT_INITIALIZED;
+        return now == ISOLATED ? CALL_ISOLATED : now == FAILED ? CKR_GENERAL_ERROR : CKR_CRYPTOKI_NOT_INITIALIZED;
     if (!own_python)
         return Py_IsInitialized() ? CKR_OK : CKR_CRYPTOKI_NOT_INITIALIZED;
     gate_enter();
@@ -302,5 +331,7 @@ CK_RV C_Initialize(CK_VOID_PTR pInitArgs)
     rv = start();
     if (rv == CKR_OK)
         rv = enter();
+    if (rv == CALL_ISOLATED)
+        return call_isolated(FUNCTION_INITIALIZE, (CK_ULONG[]){(CK_ULONG)pInitArgs}, 1);
     return rv != CKR_OK ? rv : leave(py_C_Initialize(pInitArgs));
 }

@@ -1,6 +1,6 @@
 /* What the parts of the C front share. All of it is one translation unit: build_ffi.py writes a file that includes
- * native.h, the function lists, fork.c, wait.c, boot.c, interfaces.c and one stub for each function; cffi adds its glue
- * below. */
+ * native.h, the function lists, fork.c, wait.c, crossing.c, isolate.c, boot.c, isolated.c, interfaces.c and one stub for
+ * each function; cffi adds its glue below. */
 #ifndef MRHSM_NATIVE_H
 #define MRHSM_NATIVE_H
 
@@ -21,8 +21,9 @@
 #define EXPORT __attribute__((visibility("default")))
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
-/* How far the library has come. FAILED is final: a half-started interpreter is never tried again. */
-enum { NOT_STARTED, READY, FAILED };
+/* How far the library has come. FAILED is final: a half-started interpreter is never tried again. ISOLATED is too: a
+ * process of its own serves each call, and no interpreter starts in this one. */
+enum { NOT_STARTED, READY, FAILED, ISOLATED };
 static atomic_int state = NOT_STARTED;
 
 /* The process is in exit(): Python and OpenSSL are about to go, so calls are answered without them. */
@@ -34,5 +35,12 @@ static int own_python;
 /* Held while the interpreter is started; and over a fork, so that a child never inherits half a start. */
 static pthread_mutex_t start_mutex = PTHREAD_MUTEX_INITIALIZER;
 static __thread int starting_here;
+
+/* This is the isolated process of another one, which hears at this descriptor why it cannot serve. */
+static int serving;
+enum { CONTROL = 3 }; /* as abi/isolated.py */
+
+/* What enter() answers where the call is for the isolated process: no CKR. */
+#define CALL_ISOLATED (~0UL)
 
 #endif

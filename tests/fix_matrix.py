@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fix_native import token_home
 from matrix_rules import RULES
 from p11 import CKError, Cryptoki, rv_of
 
@@ -354,9 +355,8 @@ def pair_template(key_type: int) -> dict[int, Any] | None:
 @pytest.fixture(scope="module")
 def matrix(library_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     """The library with a token of its own, the user logged in, for all cases of a module."""
-    home = tmp_path_factory.mktemp("matrix")
-    for folder in ("conf/tokens", "logs"):
-        (home / folder).mkdir(parents=True, mode=0o700)
+    home = token_home(tmp_path_factory.mktemp("matrix"))
+    (home / "logs").mkdir(mode=0o700)
     before = os.environ.get("MAPR_HOME")
     os.environ["MAPR_HOME"] = str(home)
     p11 = Cryptoki(library_path)

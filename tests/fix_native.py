@@ -27,11 +27,21 @@ def library_path() -> Path:
     return path
 
 
+ISOLATED = os.environ.get("MRHSM_TEST_ISOLATION") == "process"  # serve every host of this run from outside
+
+
+def token_home(home: Path) -> Path:
+    """Make a MAPR_HOME with a token directory in which tokens may be made."""
+    (home / "conf" / "tokens").mkdir(mode=0o700, parents=True, exist_ok=True)
+    if ISOLATED:
+        (home / "conf" / "maprhsm.conf").write_text('[library]\nisolation = "process"\n')
+    return home
+
+
 @pytest.fixture
 def host_home(mapr_home: Path) -> Path:
     """A MAPR_HOME, in this process's environment, with a token directory in which tokens may be made."""
-    (mapr_home / "conf" / "tokens").mkdir(mode=0o700, exist_ok=True)
-    return mapr_home
+    return token_home(mapr_home)
 
 
 @pytest.fixture

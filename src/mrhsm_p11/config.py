@@ -28,6 +28,7 @@ class Setting:
     least: float | None = None
     most: float | None = None
     choices: tuple[str, ...] = ()
+    plain: bool = False  # C reads it too (cdef/isolate.c), in one form only
 
 
 def _row(default: Any, key: str, **limits: Any) -> Any:
@@ -42,6 +43,7 @@ class Config:
     file: Path = DEFAULT_HOME / "conf" / "maprhsm.conf"
     log_level: str = _row("warning", "log.level", choices=("debug", "info", "warning", "error"))
     log_file: str = _row("", "log.file")  # empty: logs/mrhsm.log under home
+    isolation: str = _row("foreign", "library.isolation", choices=("foreign", "process"), plain=True)
     deadline_s: float = _row(10.0, "network.deadline_seconds", least=0.1, most=600)
     connect_s: float = _row(3.0, "network.connect_seconds", least=0.1, most=600)
     idle_s: float = _row(45.0, "network.idle_seconds", least=1, most=3600)
@@ -132,8 +134,24 @@ def _settings(file: Path, text: str) -> dict[str, Any]:
         where = f"{file}, line {_line(text, key)}"
         if key not in rows:
             raise ConfigurationError(f"{where}: unknown setting {key!r}")
-        found[rows[key].name] = _checked(where, rows[key].metadata["setting"], rows[key].default, value)
+        setting = rows[key].metadata["setting"]
+        found[rows[key].name] = _checked(where, setting, rows[key].default, value)
+        if setting.plain and not _is_plain(text, key, value):
+            raise ConfigurationError(
+                f'{where}: {key} must stand on a line of its own, "name = "value"" under its [table]'
+            )
     return found
+
+
+def _is_plain(text: str, key: str, value: str) -> bool:
+    """Tell whether a text is set in the one form that C reads: `key = "value"` under `[table]`."""
+    table, name = key.split(".")
+    here = ""
+    for line in text.splitlines():
+        here = line.strip() if line.lstrip(" \t").startswith("[") else here
+        if here.startswith(f"[{table}]") and re.match(rf'[ \t]*{name} *= *"{value}"\s*(#.*)?$', line):
+            return True
+    return False
 
 
 def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

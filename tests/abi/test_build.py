@@ -53,6 +53,8 @@ def test_no_constant_is_lost() -> None:
 def test_functions_answered_without_python_have_no_twin() -> None:
     source = build_ffi.c_source(base_prefix="/x", site_packages=("/y", "/z"), deepbind=True)
     assert not any(f"py_{name}" in source for name in build_ffi.WITHOUT_PYTHON)
+    assert not any(f"return {name}(" in source for name in build_ffi.WITHOUT_PYTHON)
+    assert "return C_Logout((CK_SESSION_HANDLE)a[0]);" in source
     assert "return rv != CKR_OK ? rv : leave(py_C_Logout(hSession));" in source
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,23 @@ def run(*command: str | Path, timeout: float = 60) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.10"])
-def test_a_foreign_python_is_refused_not_hung(version: str, library_path: Path, host_home: Path) -> None:
+def test_a_foreign_python_is_served_by_a_process(version: str, library_path: Path, host_home: Path) -> None:
     if version == "{}.{}".format(*sys.version_info):
         pytest.skip("that is ours")
-    ended = run(other_python(version), "-c", CALL, library_path, timeout=20)
+    ended = run(other_python(version), "-W", "ignore", HERE / "use_isolated.py", library_path, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "served False\n", "")
+
+
+def test_a_foreign_python_is_refused_where_no_process_starts(
+    doctored: Callable[[str, str | None], Path], host_home: Path
+) -> None:
+    version = next(v for v in ("3.12", "3.13", "3.10") if v != "{}.{}".format(*sys.version_info))
+    ended = run(other_python(version), "-c", CALL, doctored("abi/isolated.py", None), timeout=20)
     assert (ended.returncode, ended.stdout) == (0, f"{CKR.GENERAL_ERROR}\n")
-    line = rf"mrhsm_p11: cannot start: built for Python 3\.\d+, but .* Python {re.escape(version)}\.\S* \(/.*\)\n"
+    line = (
+        rf"mrhsm_p11: cannot start: built for Python 3\.\d+, but .* Python {re.escape(version)}\.\S* \(/.*\); "
+        r"ModuleNotFoundError: .*isolated.*\n"
+    )
     assert re.fullmatch(line, ended.stderr), ended.stderr
 
 

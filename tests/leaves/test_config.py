@@ -53,6 +53,13 @@ def test_settings_are_read_from_tables(write) -> None:
         ('[new_token]\nstore = "tape"\n', "line 2: new_token.store must be one of file, kmip"),
         ('log.level = "loud"\n', "line 1: log.level must be one of"),
         ("[log\n", "line 1"),
+        ('[library]\nisolation = "always"\n', "line 2: library.isolation must be one of foreign, process"),
+        ('library.isolation = "process"\n', "line 1: library.isolation must stand on a line of its own"),
+        ('library = { isolation = "process" }\n', "line 1: library.isolation must stand on a line of its own"),
+        ('[ library ]\nisolation = "process"\n', "line 2: library.isolation must stand on a line of its own"),
+        ("[library]\nisolation = 'process'\n", "line 2: library.isolation must stand on a line of its own"),
+        ('[library]\n"isolation" = "process"\n', "line 2: library.isolation must stand on a line of its own"),
+        ('[library]\nisolation = "proc\\u0065ss"\n', "line 2: library.isolation must stand on a line of its own"),
     ],
 )
 def test_bad_settings_name_file_and_line(write, text: str, says: str) -> None:
