@@ -61,7 +61,7 @@ class FaultProxy:
         with self._lock:
             ends, self._open = self._open, set()
         for end in ends:
-            _reset(end)
+            reset(end)
 
     def close(self) -> None:
         self._over.set()
@@ -82,7 +82,7 @@ class FaultProxy:
             try:
                 server = socket.create_connection(self.upstream, 5)
             except OSError:
-                _reset(client)
+                reset(client)
                 continue
             server.settimeout(None)
             self._keep(server)
@@ -112,15 +112,15 @@ class FaultProxy:
                     if left <= 0:
                         break
             if left is not None and left <= 0:
-                _reset(sink)
-                _reset(source)
+                reset(sink)
+                reset(source)
             else:
                 sink.shutdown(socket.SHUT_WR)
         except OSError:
             return
 
 
-def _reset(end: socket.socket) -> None:
+def reset(end: socket.socket) -> None:
     with contextlib.suppress(OSError):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     with contextlib.suppress(OSError):
@@ -187,7 +187,7 @@ class CannedServer:
         client.settimeout(30)
         with contextlib.suppress(OSError), client, self._context.wrap_socket(client, server_side=True) as connection:
             self.resumed += bool(connection.session_reused)
-            while request := _message(connection):
+            while request := message_of(connection):
                 self.requests.append(request)
                 if not self.replies:
                     self._over.wait(30)
@@ -206,7 +206,7 @@ class CannedServer:
                     return
 
 
-def _message(connection: ssl.SSLSocket) -> bytes:
+def message_of(connection: ssl.SSLSocket) -> bytes:
     """Read one TTLV item; empty at the end of the stream."""
     data = b""
     wanted = 8

@@ -360,6 +360,22 @@ def test_a_server_without_tls(certificates: Certificates, answer: bytes) -> None
         connect(certificates, where)
 
 
+@pytest.mark.parametrize(
+    ("alert", "kind", "text"),
+    [
+        (40, TLSRefused, "refused the TLS handshake"),
+        (49, AuthenticationRefused, "our certificate has no access"),
+        (70, TLSRefused, "does not offer TLS 1.2"),
+        (80, Unreachable, "ALERT_INTERNAL_ERROR"),
+    ],
+)
+def test_an_alert_at_the_first_message(
+    certificates: Certificates, alert: int, kind: type[KMIPError], text: str
+) -> None:
+    with plain_server(b"\x15\x03\x03\x00\x02\x02" + bytes([alert])) as where, failing(kind, text, where):
+        connect(certificates, where)
+
+
 def test_a_server_that_hangs_up(certificates: Certificates) -> None:
     with plain_server(b"") as where, failing(Unreachable, "closed the connection during the TLS handshake", where):
         connect(certificates, where)
