@@ -90,6 +90,7 @@ class FakeKeys(ClusterKeyStore):
     before: Callable[[str], None] = lambda call: None
     rekeys: bool = False  # it has an operation of its own that replaces a key
     claimed: list[tuple[str, str]] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)  # the replaced key of each replacement
     now: int = 1_600_000_000
     uids: Callable[[int], str] = lambda number: f"00000000-0000-4000-8000-{number:012d}"
 
@@ -100,9 +101,9 @@ class FakeKeys(ClusterKeyStore):
         self.objects[uid] = (Candidate(uid, name, state, self.now), use, material)
         return uid
 
-    def locate(self, name: str) -> list[Candidate]:
+    def locate(self, *names: str) -> list[Candidate]:
         self.before("locate")
-        return [candidate for candidate, _, _ in self.objects.values() if candidate.name == name]
+        return [candidate for candidate, _, _ in self.objects.values() if candidate.name in names]
 
     def create(self, name: str, use: KeyUse) -> str:
         self.before("create")
@@ -124,6 +125,11 @@ class FakeKeys(ClusterKeyStore):
     def claim(self, uid: str, name: str, use: KeyUse) -> None:
         self.before("claim")
         self.claimed.append((uid, name))
+
+    def replaced(self, uid: str) -> str:
+        self.before("replaced")
+        self._object(uid)
+        return self.links.get(uid, "")
 
     def activate(self, uid: str) -> None:
         self.before("activate")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from fix_cluster import CLDB_BYTES, CLUSTER, DARE_BYTES, Failing, FakeKeys, Keeper, Killed, dying_after
 
-from mrhsm_p11.cluster import blob
+from mrhsm_p11.cluster import blob, generations
 from mrhsm_p11.cluster.adopt import Ambiguous, NotTheKey
 from mrhsm_p11.cluster.enable import Confirm, Enable, EnableRefused
 from mrhsm_p11.cluster.events import PASSING, Event, Happened
@@ -260,11 +260,43 @@ def test_a_legacy_key_that_is_not_the_stores_is_refused(fake_keys: FakeKeys) -> 
 
 
 def test_a_store_that_fails_to_answer_is_never_an_empty_one(fake_keys: FakeKeys) -> None:
-    fake_keys.before = Failing(2)
+    fake_keys.before = Failing(0)
     keeper = Keeper()
     with pytest.raises(Exception, match="the store is away"):
         enable(keeper, fake_keys)
     assert (fake_keys.objects, keeper.saved) == ({}, [])
+    whole_cluster(there := FakeKeys())
+    there.add(generations.name_of(CORE.name(CLUSTER), 2), b"2" * 32)
+    there.before, before = Failing(1), dict(there.objects)  # once the first nine names of each key are known
+    with pytest.raises(Exception, match="the store is away"):
+        enable(keeper, there)
+    assert (there.objects, keeper.saved) == (before, [])
+
+
+def test_all_keys_are_looked_for_at_once(fake_keys: FakeKeys) -> None:
+    fake_keys.before = calls = Failing(10**6)
+    enable(Keeper(), fake_keys)
+    assert calls.calls.count("locate") == 2  # before anything is made, and to agree with other nodes
+    fake_keys.add(generations.name_of(CORE.name(CLUSTER), 1 + generations.GAP), b"9" * 32)
+    calls.calls.clear()
+    keeper = Keeper()
+    enable(keeper, fake_keys)
+    assert calls.calls.count("locate") == 2  # as far as the gap reaches, then eight names beyond the latest
+    assert record(keeper, CORE).checksum == blob.checksum(Secret(b"9" * 32))
+
+
+def test_keys_that_a_rekey_left_without_a_name_are_taken_over_by_their_links(fake_keys: FakeKeys) -> None:
+    uid = whole_cluster(fake_keys)[CORE]
+    former = [fake_keys.add("", bytes([number]) * 32) for number in range(3)]
+    ended = fake_keys.add("", b"d" * 32, KeyState.DEACTIVATED)
+    fake_keys.links = {uid: former[0], former[0]: ended, ended: former[1], former[1]: "gone", former[2]: former[1]}
+    keeper = Keeper()
+    enable(keeper, fake_keys)
+    assert (record(keeper, CORE).uid, record(keeper, CORE).earlier) == (uid, tuple(former[:2]))
+    fake_keys.links[former[1]] = uid  # a circle ends the search too
+    again = Keeper()
+    enable(again, fake_keys)
+    assert record(again, CORE) == record(keeper, CORE)
 
 
 def test_a_key_that_reads_back_changed_is_not_used(fake_keys: FakeKeys) -> None:

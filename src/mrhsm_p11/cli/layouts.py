@@ -85,7 +85,7 @@ EVENTS = {
     Happened.RETIRED: "Revoked the former {title}, UUID {text}",
     Happened.GONE: "The former {title}, UUID {text}, is no longer in the key store",
     Happened.ASKING: "Asking the KMIP servers",
-    Happened.LOOKING: "Looking for the {title}",
+    Happened.LOOKING: "Looking for the keys of cluster {text}",
     Happened.SETTLING: "Waiting whether another node makes the same key",
     Happened.REVOKED: "Another node made {title} at the same time: UUID {text}, made here, is revoked",
 }

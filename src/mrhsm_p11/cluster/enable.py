@@ -82,7 +82,8 @@ class Enable:
 
         Raises EnableRefused, Ambiguous, NotTheKey before anything is made; DeviceError where the store fails.
         """
-        plans = [plan for key in KEYS if (plan := self._plan(key, wanted=dare or key is not DARE))]
+        found = self._located()
+        plans = [plan for key in KEYS if (plan := self._plan(key, found.get(key), wanted=dare or key is not DARE))]
         unused = set(self._chosen) - {plan.uid for plan in plans}
         if unused:
             raise EnableRefused(f"-uuid: {', '.join(sorted(unused))} is not among the keys that were found")
@@ -97,16 +98,24 @@ class Enable:
         core.wipe()
         self._journal.close()
 
-    def _plan(self, key: ClusterKey, *, wanted: bool) -> _Plan | None:
+    def _located(self) -> dict[ClusterKey, Generations]:
+        """Return what the store has of the keys that are not recorded."""
+        cluster = self._journal.record.cluster
+        names = {key: key.name(cluster) for key in KEYS if not self._journal.known(key)}
+        if not names:
+            return {}
+        self._report(Event(Happened.LOOKING, text=cluster))
+        found = generations.locate(self._store, *names.values())
+        return {key: found[name] for key, name in names.items()}
+
+    def _plan(self, key: ClusterKey, found: Generations | None, *, wanted: bool) -> _Plan | None:
         """Decide what to do about a key without changing anything; None: this cluster has no such key."""
-        if recorded := self._journal.known(key):
-            return _Plan(key, recorded.uid, recorded=recorded, settled=True)
-        self._report(Event(Happened.LOOKING, key.title))
+        if (recorded := self._journal.known(key)) or found is None:
+            return _Plan(key, recorded.uid, recorded=recorded, settled=True) if recorded else None
         name = key.name(self._journal.record.cluster)
-        found = generations.locate(self._store, name)
         plan = _Plan(key, own=self._own(key, found), next_name=generations.name_of(name, max(found, default=0) + 1))
         if not self._chosen and any(c.uid == plan.own and c.state in adopt.USABLE for c in generations.every(found)):
-            return self._takes(plan, plan.own, name, found)
+            return self._takes(plan, plan.own, found)
         try:
             taken = self._choice(key, found)
         except (Ambiguous, NotTheKey):
@@ -117,14 +126,22 @@ class Enable:
             return plan if wanted else None
         plan.active = taken.state is not KeyState.PRE_ACTIVE
         plan.settled = plan.active or taken.uid in self._chosen
-        return self._takes(plan, taken.uid, name, found)
+        return self._takes(plan, taken.uid, found)
 
-    @staticmethod
-    def _takes(plan: _Plan, uid: str, name: str, found: Generations) -> _Plan:
-        number = generations.number_of(found, uid)
+    def _takes(self, plan: _Plan, uid: str, found: Generations) -> _Plan:
+        name, number = plan.key.name(self._journal.record.cluster), generations.number_of(found, uid)
         plan.uid, plan.name = uid, generations.name_of(name, number or 1)
         plan.earlier = adopt.earlier(found, uid)
+        if plan.key.kek and uid != plan.own:
+            nameless = generations.replaced(self._store, (uid, *plan.earlier))
+            plan.earlier += tuple(one for one in nameless if self._usable(one))
         return plan
+
+    def _usable(self, uid: str) -> bool:
+        try:
+            return self._store.state(uid) in adopt.USABLE
+        except ObjectGone:
+            return False
 
     def _choice(self, key: ClusterKey, found: Generations) -> Candidate | None:
         taken = adopt.choose(key, found, self._chosen)
@@ -192,9 +209,10 @@ class Enable:
         if not open_plans:
             return
         making.wait_for_others(max(plan.made_at for plan in open_plans), self._settle_s, self._report)
+        found = self._store.locate(*(plan.name for plan in open_plans))
         for plan in open_plans:
-            uid = making.agreed(self._store, plan.key, plan.name, plan.uid, own=plan.own == plan.uid)
-            plan.uid = uid
+            named = [one for one in found if one.name == plan.name]
+            plan.uid = making.agreed(named, plan.key, plan.uid, own=plan.own == plan.uid)
 
     def _finish(self, plan: _Plan, core: Secret | None) -> Secret:
         """Activate, read back, encrypt and keep one key; return its bytes."""
@@ -212,8 +230,7 @@ class Enable:
 
     def _activate(self, plan: _Plan) -> KeyState:
         """Make a key active that can be; a key of ours always, for a server may not tell states."""
-        state = self._store.state(plan.uid)
-        if state is not KeyState.PRE_ACTIVE and plan.own != plan.uid:
+        if plan.own != plan.uid and (state := self._store.state(plan.uid)) is not KeyState.PRE_ACTIVE:
             return state
         self._store.activate(plan.uid)
         return KeyState.ACTIVE

@@ -25,7 +25,7 @@ class Happened(enum.Enum):
     RETIRED = "a former generation of a key is revoked"
     GONE = "a former generation of a key is no longer in the store"
     ASKING = "the servers are asked whether they answer"
-    LOOKING = "the store is searched for a key"
+    LOOKING = "the store is searched for the cluster's keys"
     SETTLING = "other nodes are given the time to make the same key"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mrhsm_p11.store.base import Candidate, ClusterKeyStore
+from mrhsm_p11.store.base import Candidate, ClusterKeyStore, ObjectGone
 
 Generations = Mapping[int, Sequence[Candidate]]  # by number, those only of which the store has an object
 
@@ -17,15 +18,34 @@ def name_of(name: str, number: int) -> str:
     return name if number == 1 else f"{name}@{number}"
 
 
-def locate(store: ClusterKeyStore, name: str) -> dict[int, Sequence[Candidate]]:
-    """Return what the store has of every generation, by number. Raises DeviceError unless every server answers."""
-    found: dict[int, Sequence[Candidate]] = {}
-    number = 1
-    while number <= max(found, default=1) + GAP:
-        if candidates := store.locate(name_of(name, number)):
-            found[number] = candidates
-        number += 1
-    return found
+def locate(store: ClusterKeyStore, *names: str) -> dict[str, Generations]:
+    """Return what the store has of every generation of each name, by number.
+
+    All names are asked for at once, as far as the gap reaches. Raises DeviceError unless every server answers.
+    """
+    found: dict[str, dict[int, list[Candidate]]] = {name: {} for name in names}
+    asked = dict.fromkeys(names, 0)
+    while ahead := {
+        name_of(name, number): (name, number)
+        for name in names
+        for number in range(asked[name] + 1, max(found[name], default=1) + GAP + 1)
+    }:
+        asked |= dict(ahead.values())
+        for candidate in store.locate(*ahead):
+            name, number = ahead[candidate.name]
+            found[name].setdefault(number, []).append(candidate)
+    return dict(found)
+
+
+def replaced(store: ClusterKeyStore, uids: Iterable[str]) -> Iterator[str]:
+    """Yield the keys that the store's own Re-key replaced by these, and by each other: they have lost their names."""
+    begun = list(uids)
+    seen = set(begun)
+    for uid in begun:
+        with contextlib.suppress(ObjectGone):  # one that was destroyed tells no further
+            while (uid := store.replaced(uid)) and uid not in seen:
+                seen.add(uid)
+                yield uid
 
 
 def every(generations: Generations) -> Iterator[Candidate]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from mrhsm_p11.cluster import adopt
 from mrhsm_p11.cluster.events import Event, Happened, Report
 from mrhsm_p11.cluster.keys import KEY_BYTES, ClusterKey
 from mrhsm_p11.errors import MrhsmError
 from mrhsm_p11.secret import Secret
-from mrhsm_p11.store.base import ClusterKeyStore, ObjectGone
+from mrhsm_p11.store.base import Candidate, ClusterKeyStore, ObjectGone
 
 # KMIP's Initial Date has whole seconds: once the next second has begun, a key that another node makes is younger than
 # ours, so that both nodes agree on which of them came first.
@@ -30,14 +30,12 @@ def wait_for_others(made_at: float, settle_s: float, report: Report) -> None:
         time.sleep(wait_s)
 
 
-def agreed(
-    store: ClusterKeyStore, key: ClusterKey, name: str, uid: str, *, own: bool, others: Collection[str] = ()
-) -> str:
-    """Return which of the usable keys of a name every node takes; `others` are known not to be meant.
+def agreed(found: Iterable[Candidate], key: ClusterKey, uid: str, *, own: bool, others: Collection[str] = ()) -> str:
+    """Return which of the usable keys found under one name every node takes; `others` are known not to be meant.
 
     Raises KeyNotMade where none is found, or not the one that this node made (`own`).
     """
-    usable = [one for one in store.locate(name) if one.state in adopt.USABLE and one.uid not in others]
+    usable = [one for one in found if one.state in adopt.USABLE and one.uid not in others]
     if not usable or (own and all(one.uid != uid for one in usable)):
         raise not_found_again(key, uid)
     return adopt.winner(usable).uid

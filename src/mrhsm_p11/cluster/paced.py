@@ -14,9 +14,9 @@ class PacedKeys(ClusterKeyStore):
         self._keys = keys
         self._step_s = step_s
 
-    def locate(self, name: str) -> list[Candidate]:
+    def locate(self, *names: str) -> list[Candidate]:
         with deadline.limit(self._step_s):
-            return self._keys.locate(name)
+            return self._keys.locate(*names)
 
     def create(self, name: str, use: KeyUse) -> str:
         with deadline.limit(self._step_s):
@@ -33,6 +33,10 @@ class PacedKeys(ClusterKeyStore):
     def claim(self, uid: str, name: str, use: KeyUse) -> None:
         with deadline.limit(self._step_s):
             self._keys.claim(uid, name, use)
+
+    def replaced(self, uid: str) -> str:
+        with deadline.limit(self._step_s):
+            return self._keys.replaced(uid)
 
     def activate(self, uid: str) -> None:
         with deadline.limit(self._step_s):

@@ -105,7 +105,8 @@ class Rekey:
         agreed, name = uid, target.name or target.next_name
         if name:
             known = {record.uid, *target.before}
-            agreed = making.agreed(self._store, self._key, name, uid, own=not target.name, others=known)
+            found = self._store.locate(name)
+            agreed = making.agreed(found, self._key, uid, own=not target.name, others=known)
         if agreed != uid:
             making.give_way(self._store, self._key, uid, self._report)
             self._journal.made(self._key, agreed, target.dump())
@@ -137,7 +138,7 @@ class Rekey:
     def _aim(self, record: KeyRecord) -> _Target:
         """Choose where the replacement goes. Raises RekeyRefused where another node has replaced the key already."""
         name = self._key.name(self._journal.record.cluster)
-        found = generations.locate(self._store, name)
+        found = generations.locate(self._store, name)[name]
         own = generations.number_of(found, record.uid)
         known = (record.uid, *record.earlier)
         newer = [

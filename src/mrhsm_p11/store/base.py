@@ -133,8 +133,8 @@ class ClusterKeyStore(ABC):
     """The few operations on named AES-256 keys from which enable, adopt and rekey are built."""
 
     @abstractmethod
-    def locate(self, name: str) -> list[Candidate]:
-        """Return every object of exactly this name in every state but Destroyed.
+    def locate(self, *names: str) -> list[Candidate]:
+        """Return every object of exactly one of these names, once for each it bears, in every state but Destroyed.
 
         Asks all servers there are; one that fails or answers in part raises DeviceError: it is never "none found".
         """
@@ -158,6 +158,10 @@ class ClusterKeyStore(ABC):
     def claim(self, uid: str, name: str, use: KeyUse) -> None:
         """Make a key that `rekey` made say of itself what one made by `create` says; twice is once."""
         return
+
+    def replaced(self, uid: str) -> str:
+        """Return the uid of the key that the store's own `rekey` replaced by this one, "" where it does not say."""
+        return ""
 
     @abstractmethod
     def activate(self, uid: str) -> None:

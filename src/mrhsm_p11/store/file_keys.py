@@ -31,11 +31,11 @@ class FileKeys(ClusterKeyStore):
     def __init__(self, directory: TokenDirectory, serial: str, token_key: Secret) -> None:
         self._objects = ObjectFolder(directory, serial, token_key)
 
-    def locate(self, name: str) -> list[Candidate]:
+    def locate(self, *names: str) -> list[Candidate]:
         return [
             Candidate(uid, stored.name, stored.state, stored.initial_date)
             for uid, stored in self._objects.all()
-            if stored.name and stored.name == name
+            if stored.name and stored.name in names
         ]
 
     def create(self, name: str, use: KeyUse) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mrhsm_p11.kmip.attributes import ApplicationSpecificInformation, Attribute, Name
-from mrhsm_p11.kmip.vocabulary import CryptographicAlgorithm, ObjectType, State
+from mrhsm_p11.kmip.attributes import ApplicationSpecificInformation, Attribute, Link, Name
+from mrhsm_p11.kmip.vocabulary import CryptographicAlgorithm, LinkType, ObjectType, State
 from mrhsm_p11.store.base import KeyState
 
 NAMESPACE = "mrhsm-p11"
@@ -60,6 +60,7 @@ class Found:
     groups: tuple[str, ...] = ()
     information: tuple[Information, ...] = ()
     custom: tuple[str, ...] = ()
+    replaces: str = ""  # the object that a Re-key replaced by this one
 
 
 def read(uid: str, attributes: Iterable[Attribute]) -> Found:
@@ -88,12 +89,19 @@ def read(uid: str, attributes: Iterable[Attribute]) -> Found:
             if isinstance(value, ApplicationSpecificInformation)
         ),
         tuple(value for _, value in many.get(CUSTOM, ()) if isinstance(value, str)),
+        next((link for _, value in many.get("Link", ()) if (link := _replaced(value))), ""),
     )
 
 
 def state_of(value: object) -> KeyState | None:
     """Return a State's meaning, None for destroyed."""
     return STATES.get(value) if isinstance(value, State) else None
+
+
+def _replaced(value: object) -> str:
+    if isinstance(value, Link) and value.link_type == LinkType.REPLACED_OBJECT_LINK:
+        return value.linked_object_identifier
+    return ""
 
 
 def _number(value: object) -> int | None:

@@ -93,12 +93,12 @@ class KmipKeys(ClusterKeyStore):
             undoes=False,
         )
 
-    def locate(self, name: str) -> list[Candidate]:
+    def locate(self, *names: str) -> list[Candidate]:
         with reported():
-            candidates: dict[str, Candidate] = {}
+            candidates: dict[tuple[str, str], Candidate] = {}
             for client in self._servers.each():
-                for candidate in self._located(client, name):
-                    candidates.setdefault(candidate.uid, candidate)
+                for candidate in self._located(client, names):
+                    candidates.setdefault((candidate.name, candidate.uid), candidate)
             return list(candidates.values())
 
     def create(self, name: str, use: KeyUse) -> str:
@@ -121,6 +121,20 @@ class KmipKeys(ClusterKeyStore):
         require_identifier(uid)
         with reported():
             self._replacer.claim(uid, _attributes(name, use), KEY_BITS)
+
+    def replaced(self, uid: str) -> str:
+        require_identifier(uid)
+        if self._learned.facts.get_attributes is False:
+            return ""
+        with reported():
+            try:
+                told = self._servers.client.get_attributes(uid, ["Link"], deadline=deadline.current())
+            except OperationFailed as error:
+                if error.reason in GONE:
+                    raise
+                log.info(f"which key {uid} replaced is not known: {error}")
+                return ""
+        return found.read(uid, told).replaces
 
     def activate(self, uid: str) -> None:
         require_identifier(uid)
@@ -168,31 +182,43 @@ class KmipKeys(ClusterKeyStore):
                     log.debug(f"asking for an object elsewhere: {other}")
             raise
 
-    def _located(self, client: Client, name: str) -> list[Candidate]:
-        """Return what one server has of this name."""
-        uids = client.locate([name_attribute(name), *self._group], deadline=deadline.current())
+    def _located(self, client: Client, names: Sequence[str]) -> list[Candidate]:
+        """Return what one server has of these names: two messages for all."""
+        lists = self._found(client, [self._bearing(name) for name in names])
+        uids = list(dict.fromkeys(uid for each in lists for uid in each))
         if self._learned.facts.get_attributes is not False:
             got = answers(client, [payloads.GetAttributesRequest(unique_identifier=uid) for uid in uids])
             if not any(isinstance(one, OperationFailed) and one.reason in UNSUPPORTED for one in got):
-                return _candidates(name, uids, got)
+                return _candidates(names, uids, got)
             self._learned.note(get_attributes=False)
-        return self._by_state(client, name) if uids else []
+        return self._by_state(client, [name for name, each in zip(names, lists, strict=True) if each])
 
-    def _by_state(self, client: Client, name: str) -> list[Candidate]:
+    def _by_state(self, client: Client, names: Sequence[str]) -> list[Candidate]:
         """Tell names and states apart by Locate alone."""
-        own = [name_attribute(name), *self._group]
-        searches: list[list[Attribute]] = [own, *([*own, *each] for each in state_filters()), control_filter()]
-        requests = [payloads.LocateRequest(attribute=tuple(search)) for search in searches]
-        uids, *lists, control = map(located, answers(client, requests))
+        if not names:
+            return []
+        filters: list[list[Attribute]] = [[], *state_filters()]
+        searches = [[*self._bearing(name), *state] for name in names for state in filters]
+        control, *lists = self._found(client, [control_filter(), *searches])
+        starts = range(0, len(lists), len(filters))
         if control:
             raise ServerFault(
                 "the server has no Get Attributes, and its Locate finds names that do not exist", Fault.PROTOCOL
             )
         return [
             Candidate(uid, name, state)
-            for uid in uids
-            if (state := state_in(uid, lists) or self._readable(client, uid)) is not None
+            for name, start in zip(names, starts, strict=True)
+            for uid in lists[start]
+            if (state := state_in(uid, lists[start + 1 : start + len(filters)]) or self._readable(client, uid))
         ]
+
+    def _bearing(self, name: str) -> list[Attribute]:
+        return [name_attribute(name), *self._group]
+
+    @staticmethod
+    def _found(client: Client, searches: Sequence[Sequence[Attribute]]) -> list[tuple[str, ...]]:
+        requests = [payloads.LocateRequest(attribute=tuple(search)) for search in searches]
+        return list(map(located, answers(client, requests)))
 
     @staticmethod
     def _readable(client: Client, uid: str) -> KeyState | None:
@@ -210,7 +236,7 @@ def _attributes(name: str, use: KeyUse) -> Attributes:
     return {**ATTRIBUTES[use], CKA.LABEL: name}
 
 
-def _candidates(name: str, uids: Sequence[str], got: Sequence[object]) -> list[Candidate]:
+def _candidates(names: Sequence[str], uids: Sequence[str], got: Sequence[object]) -> list[Candidate]:
     candidates = []
     for uid, answer in zip(uids, got, strict=True):
         if isinstance(answer, OperationFailed):
@@ -219,6 +245,7 @@ def _candidates(name: str, uids: Sequence[str], got: Sequence[object]) -> list[C
             raise answer
         assert isinstance(answer, payloads.GetAttributesResponse)
         told = found.read(uid, answer.attribute)
-        if told.state is not None and name in told.names:
-            candidates.append(Candidate(uid, name, told.state, told.initial_date))
+        if told.state is not None:
+            borne = [name for name in names if name in told.names]
+            candidates += [Candidate(uid, name, told.state, told.initial_date) for name in borne]
     return candidates
