@@ -24,7 +24,7 @@ from mrhsm_p11.errors import (
 )
 from mrhsm_p11.functions import crypto, encapsulation, keys, objects
 from mrhsm_p11.mapping.attributes import for_class
-from mrhsm_p11.mapping.codecs import Value
+from mrhsm_p11.mapping.codecs import Raw, Value
 from mrhsm_p11.parameters import Mechanism
 from mrhsm_p11.parameters.signatures import EdDSAParams
 
@@ -201,6 +201,26 @@ def test_a_secret_is_encapsulated_and_found_again(user_session: int) -> None:
         assert get(user_session, theirs, CKA.VALUE) == get(user_session, ours, CKA.VALUE)
         for cka in (CKA.LOCAL, CKA.ALWAYS_SENSITIVE, CKA.NEVER_EXTRACTABLE):
             assert get(user_session, theirs, cka) is False
+
+
+def test_what_a_pair_demands_of_the_keys_that_it_brings_in(user_session: int) -> None:
+    demanded: Raw = {CKA.SENSITIVE: b"\1", CKA.LABEL: b"demanded"}
+    public_values = template({CKA.PARAMETER_SET: CKP.ML_KEM_768}) | {CKA.ENCAPSULATE_TEMPLATE: demanded}
+    public, private = keys.generate_key_pair(
+        user_session, Mechanism(CKM.ML_KEM_KEY_PAIR_GEN), public_values, {CKA.DECAPSULATE_TEMPLATE: demanded}
+    )
+    sealed, ours = encapsulation.encapsulate_key(user_session, ENCAPSULATE, public, template({}), 2000)
+    assert isinstance(sealed, bytes)
+    assert ours is not None
+    theirs = encapsulation.decapsulate_key(user_session, ENCAPSULATE, private, template({}), sealed)
+    for key in (ours, theirs):
+        assert get(user_session, key, CKA.SENSITIVE) is True
+        assert get(user_session, key, CKA.LABEL) == "demanded"
+    for other in ({CKA.SENSITIVE: False}, {CKA.LABEL: "other"}):
+        with pytest.raises(TemplateInconsistent):
+            encapsulation.encapsulate_key(user_session, ENCAPSULATE, public, template(other), 2000)
+        with pytest.raises(TemplateInconsistent):
+            encapsulation.decapsulate_key(user_session, ENCAPSULATE, private, template(other), sealed)
 
 
 def test_encapsulations_that_are_refused(user_session: int) -> None:

@@ -268,6 +268,21 @@ def test_dates_bound_what_a_key_does(
         use(user_session, purpose, key)
 
 
+def test_a_key_does_not_end_before_it_starts(user_session: int) -> None:
+    wrong: dict[int, Value] = {CKA.START_DATE: b"20300102", CKA.END_DATE: b"20300101"}
+    with pytest.raises(TemplateInconsistent):
+        make_aes(user_session, wrong)
+    key = make_aes(user_session, {CKA.START_DATE: b"20300101", CKA.END_DATE: b"20300101"})
+    for change in ({CKA.START_DATE: b"20300102"}, {CKA.END_DATE: b"20291231"}, wrong):
+        with pytest.raises(TemplateInconsistent):
+            objects.set_attribute_value(user_session, key, template(change))
+        with pytest.raises(TemplateInconsistent):
+            objects.copy_object(user_session, key, template(change))
+    assert get(user_session, key, CKA.START_DATE) == get(user_session, key, CKA.END_DATE) == b"20300101"
+    objects.set_attribute_value(user_session, key, template({CKA.END_DATE: b""}))
+    objects.set_attribute_value(user_session, key, template({CKA.START_DATE: b"20300102"}))
+
+
 @pytest.mark.parametrize("purpose", SIX)
 @pytest.mark.parametrize(
     ("state", "lenient", "allowed"),

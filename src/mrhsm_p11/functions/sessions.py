@@ -6,8 +6,8 @@ from mrhsm_p11.constants import CKF, CKS
 from mrhsm_p11.errors import ArgumentsBad, FunctionNotParallel, SessionAsyncNotSupported, SessionParallelNotSupported
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.token import login as roles
-from mrhsm_p11.token import provider
-from mrhsm_p11.token.operations import Buffer
+from mrhsm_p11.token import provider, usage
+from mrhsm_p11.token.operations import FAMILIES, Buffer
 
 __all__ = [
     "cancel_function",
@@ -24,21 +24,6 @@ __all__ = [
     "session_cancel",
     "set_pin",
 ]
-
-# What each flag of C_SessionCancel ends; no session has an operation of another kind.
-_CANCELLED = {
-    CKF.ENCRYPT: ("encrypt",),
-    CKF.DECRYPT: ("decrypt",),
-    CKF.DIGEST: ("digest",),
-    CKF.SIGN: ("sign",),
-    CKF.SIGN_RECOVER: ("sign_recover",),
-    CKF.VERIFY: ("verify", "verify_signature"),
-    CKF.VERIFY_RECOVER: ("verify_recover",),
-    CKF.MESSAGE_ENCRYPT: ("message_encrypt",),
-    CKF.MESSAGE_DECRYPT: ("message_decrypt",),
-    CKF.MESSAGE_SIGN: ("message_sign",),
-    CKF.MESSAGE_VERIFY: ("message_verify",),
-}
 
 
 def open_session(slot_id: int, flags: int) -> int:
@@ -101,11 +86,10 @@ def set_pin(session: int, old_pin: Secret | None, new_pin: Secret | None) -> Non
 def session_cancel(session: int, flags: int) -> None:
     """End the operations that the flags tell; what is not active is ignored."""
     found = provider.session(session)
-    for flag, families in _CANCELLED.items():
-        if flags & flag:
-            for family in families:
-                found.operations.pop(family, None)
-                found.messages.pop(family, None)
+    for name in [name for name in found.operations if flags & FAMILIES[name].flag]:
+        found.operations.pop(name, None)
+    for name in [name for name in found.messages if flags & usage.PURPOSES[name].flag]:
+        found.messages.pop(name, None)
     if flags & CKF.FIND_OBJECTS:
         found.found = None
 

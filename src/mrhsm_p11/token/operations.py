@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from mrhsm_p11.constants import CKF
 from mrhsm_p11.crypto.base import Cipher, Digest, Signer, Verifier
 from mrhsm_p11.errors import OperationNotInitialized, UserNotLoggedIn
 
@@ -147,9 +148,13 @@ def _verify_signature(operation: Operation[Verifier], room: int | None, data: Bu
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The row of a family of functions: what each step does with engine, room and input."""
+    """The row of a family of functions: what each step does with engine, room and input.
+
+    `flag`: the CKF that C_SessionCancel ends its operation by.
+    """
 
     name: str
+    flag: int
     steps: Mapping[Step, Callable[..., Outcome]]
 
 
@@ -164,19 +169,19 @@ class Dual:
 
 
 def _family(
-    name: str, once: Callable[..., Outcome], update: Callable[..., Outcome], final: Callable[..., Outcome]
+    name: str, flag: int, once: Callable[..., Outcome], update: Callable[..., Outcome], final: Callable[..., Outcome]
 ) -> Family:
-    return Family(name, {Step.ONCE: once, Step.UPDATE: update, Step.FINAL: final})
+    return Family(name, flag, {Step.ONCE: once, Step.UPDATE: update, Step.FINAL: final})
 
 
-ENCRYPT = _family("encrypt", _encrypt, _cipher_update, _encrypt_final)
-DECRYPT = _family("decrypt", _decrypt, _cipher_update, _decrypt_final)
-DIGEST = _family("digest", _sink, _sink_update, _sink_final)
-SIGN = _family("sign", _sink, _sink_update, _sink_final)
-VERIFY = _family("verify", _verify, _verify_update, _verify_final)
-VERIFY_SIGNATURE = _family("verify_signature", _verify_signature, _verify_update, _verify_signature)
-SIGN_RECOVER = Family("sign_recover", {Step.ONCE: _sink})
-VERIFY_RECOVER = Family("verify_recover", {Step.ONCE: _decrypt})
+ENCRYPT = _family("encrypt", CKF.ENCRYPT, _encrypt, _cipher_update, _encrypt_final)
+DECRYPT = _family("decrypt", CKF.DECRYPT, _decrypt, _cipher_update, _decrypt_final)
+DIGEST = _family("digest", CKF.DIGEST, _sink, _sink_update, _sink_final)
+SIGN = _family("sign", CKF.SIGN, _sink, _sink_update, _sink_final)
+VERIFY = _family("verify", CKF.VERIFY, _verify, _verify_update, _verify_final)
+VERIFY_SIGNATURE = _family("verify_signature", CKF.VERIFY, _verify_signature, _verify_update, _verify_signature)
+SIGN_RECOVER = Family("sign_recover", CKF.SIGN_RECOVER, {Step.ONCE: _sink})
+VERIFY_RECOVER = Family("verify_recover", CKF.VERIFY_RECOVER, {Step.ONCE: _decrypt})
 FAMILIES = {
     family.name: family
     for family in (ENCRYPT, DECRYPT, DIGEST, SIGN, VERIFY, VERIFY_SIGNATURE, SIGN_RECOVER, VERIFY_RECOVER)

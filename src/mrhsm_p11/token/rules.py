@@ -94,6 +94,7 @@ def complete(values: Values, origin: Origin, role: int | None, mechanism: int | 
         completed |= _history(cls, completed, origin, mechanism)
     if completed.get(CKA.ALWAYS_AUTHENTICATE) is True and completed[CKA.PRIVATE] is False:
         raise TemplateInconsistent("CKA_ALWAYS_AUTHENTICATE needs CKA_PRIVATE")
+    _require_order(completed.get(CKA.START_DATE), completed.get(CKA.END_DATE))
     return completed
 
 
@@ -119,6 +120,9 @@ def check_change(found: Object, changes: Values, role: int | None, *, copying: b
             differing[cka] = value
     if differing.get(CKA.PRIVATE) is False:
         raise TemplateInconsistent("a copy of a private object is private")
+    if not differing.keys().isdisjoint((CKA.START_DATE, CKA.END_DATE)):
+        kept = found.record.attributes
+        _require_order(*(differing.get(cka, kept.get(cka)) for cka in (CKA.START_DATE, CKA.END_DATE)))
     return differing
 
 
@@ -151,6 +155,11 @@ def _require_certificate(values: Values) -> None:
         raise TemplateIncomplete("CKA_URL needs the hashes of the subject's and of the issuer's public key")
     if values.get(CKA.VALUE) == b"" and not values.get(CKA.URL):
         raise AttributeValueInvalid("CKA_VALUE is empty, and no CKA_URL says where the certificate is")
+
+
+def _require_order(start: Value | None, end: Value | None) -> None:
+    if isinstance(start, bytes) and isinstance(end, bytes) and start and end and start > end:
+        raise TemplateInconsistent("CKA_START_DATE is after CKA_END_DATE")
 
 
 def _history(cls: int, completed: Values, origin: Origin, mechanism: int | None) -> Values:
