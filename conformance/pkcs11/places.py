@@ -67,13 +67,42 @@ class Place:
             check=False,
         )
 
+    def good(self, *command: object, limit_s: float = 120.0, **more: str) -> str:
+        """Run a program that must succeed; return its output. Raises AssertionError."""
+        done = self.run(*command, limit_s=limit_s, **more)
+        if done.returncode:
+            words = " ".join(str(word) for word in command[:4])
+            raise AssertionError(f"exit code {done.returncode} of {words} ...: {done.stdout.strip()[-400:]}")
+        return done.stdout
+
+
+# program -> the Debian package that has it, where it is not called so
+_PACKAGES = {
+    **dict.fromkeys(("java", "javac", "jar", "keytool", "jarsigner"), "openjdk-17-jdk-headless"),
+    **dict.fromkeys(("p11tool", "gnutls-serv", "gnutls-cli", "certtool"), "gnutls-bin"),
+    **dict.fromkeys(("certutil", "modutil", "pk12util", "cmsutil", "signtool"), "libnss3-tools"),
+    **dict.fromkeys(("ssh", "ssh-keygen", "ssh-agent", "ssh-add"), "openssh-client"),
+    "sshd": "openssh-server",
+    "pkcs11-tool": "opensc",
+    "softhsm2-util": "softhsm2",
+    "go": "golang-go",
+}
+
 
 def need(program: str) -> str:
     """Return a program's path. Raises Absent."""
-    found = shutil.which(program)
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
     if found is None:
-        raise Absent(f"{program} is not installed")
+        raise Absent(f"{program} is not installed (Debian: {_PACKAGES.get(program, program)})")
     return found
+
+
+def need_file(package: str, *patterns: str) -> Path:
+    """Return the first file of a Debian package that is there. Raises Absent."""
+    for pattern in patterns:
+        for path in sorted(Path("/").glob(pattern.lstrip("/"))):
+            return path
+    raise Absent(f"Debian's {package} is not installed")
 
 
 def _checked(done: subprocess.CompletedProcess[str]) -> str:

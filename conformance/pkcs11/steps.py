@@ -28,6 +28,13 @@ class Steps:
         else:
             self._passed += 1
 
+    def tell(self, name: str, wrong: str) -> None:
+        """Take over a step that a program took; `wrong` is empty where it passed."""
+        if wrong:
+            self._failures.append(f"{name}: {wrong}")
+        else:
+            self._passed += 1
+
     def outcome(self) -> Outcome:
         """Return what the steps said."""
         return Outcome(

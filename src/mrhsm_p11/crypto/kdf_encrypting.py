@@ -29,7 +29,7 @@ def derive(
     lengths: Lengths,
     keys: Mapping[int, Secret],
 ) -> list[Secret]:
-    """Derive one key. Raises MechanismParamInvalid, KeySizeRange, DataLenRange (too little data for the key)."""
+    """Derive one key. Raises MechanismParamInvalid (too little data for the key, too), KeySizeRange."""
     (length,) = lengths
     if isinstance(parameter, AESCBCData | DESCBCData):
         iv, data = parameter.iv, parameter.data
@@ -42,5 +42,5 @@ def derive(
     except DataLenRange:
         raise MechanismParamInvalid(f"{len(data)} bytes are no whole blocks") from None
     if not encrypted or (length or 0) > len(encrypted):
-        raise DataLenRange(f"{len(data)} bytes of data make no key of {length}")
+        raise MechanismParamInvalid(f"{len(data)} bytes of data make no key of {length}")
     return [leading(encrypted, length)]
