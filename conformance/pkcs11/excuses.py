@@ -36,7 +36,7 @@ EXCUSES: dict[str, dict[str, str]] = {
             "the suite unwraps without CKA_CLASS and CKA_KEY_TYPE, which a template of C_UnwrapKey must have"
         ),
         r"test_encapsulate_produces_aes128_key|test_decapsulate_aes_key_sizes": (
-            "the suite wants the shared secret cut to an AES key of 16 or 24 bytes; FIPS 203 makes 32, which nothing cuts"
+            "the suite wants the shared secret cut to 16 or 24 bytes; FIPS 203 makes 32, which nothing cuts"
         ),
         r"test_verify_signature_multipart": (
             "the suite verifies in parts with CKM_RSA_PKCS, which the standard has for single parts only"
