@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -62,7 +63,12 @@ static int become_isolated(void *argument)
     const struct birth *birth = argument;
     int control, nothing;
     struct sigaction standard;
+    struct rlimit descriptors;
 
+    if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0) {
+        descriptors.rlim_cur = descriptors.rlim_max; /* it needs one for each call under way */
+        setrlimit(RLIMIT_NOFILE, &descriptors);
+    }
     memset(&standard, 0, sizeof standard);
     for (int number = 1; number < NSIG; number++)
         sigaction(number, &standard, NULL);
@@ -75,7 +81,7 @@ static int become_isolated(void *argument)
         if (dup2(nothing, standard_one) < 0)
             _exit(1);
     if (syscall(SYS_close_range, CONTROL + 1, ~0U, 0) != 0)
-        for (int other = CONTROL + 1, most = (int)sysconf(_SC_OPEN_MAX); other < most; other++)
+        for (int other = CONTROL + 1, most = (int)descriptors.rlim_max; other < most; other++)
             close(other);
     sigprocmask(SIG_SETMASK, &birth->none, NULL);
     execve(birth->path, birth->arguments, birth->environment);
