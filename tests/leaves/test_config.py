@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mrhsm_p11 import config
 
@@ -80,3 +85,71 @@ def test_variables_are_ignored_in_a_privileged_process(write) -> None:
     environ = write("[slots]\nhardware = true\n")
     assert config.load(environ, privileged=True) == config.Config()
     assert config._privileged() is False
+
+
+SIMPLE = (
+    "",
+    "# only words\n\n\t# and more",
+    'settings_key = ["ab", "cd"]\n',
+    'settings_key = [ "ab","cd" , ]  # root\n[log]\nlevel = "debug"\n  file="/x y"  \n[keys]\ncache_seconds = 1.5\n',
+    "[pin]\nattempts = 0\n[slots]\nhardware = true # yes\n[mechanisms]\nlegacy=false",
+)
+# Each is for tomllib: it knows more of the language, or it says what is wrong.
+NOT_SIMPLE = (
+    'a = "x\\n"',
+    "a = 'x'",
+    'a = """x"""',
+    "a = 01",
+    "a = +1",
+    "a = 1_000",
+    "a = 1e3",
+    "a = []",
+    "a = [1]",
+    'a = ["x",\n"y"]',
+    'a = "x" "y"',
+    "a = tru",
+    "a.b = 1",
+    '"a" = 1',
+    "a = 1\na = 2",
+    "[a]\n[a]",
+    "a = 1\n[a]",
+    "[a.b]",
+    "[[a]]",
+    "a = 1\r\n",
+    "# \x01",
+    "a = é",
+    "a =",
+    "a",
+    "[a] b = 1",
+    "a = 2020-01-01",
+    "a = {}",
+)
+
+
+@pytest.mark.parametrize("text", SIMPLE)
+def test_a_simple_document_says_what_tomllib_says(text: str) -> None:
+    found = config.simple_document(text)
+    assert found == tomllib.loads(text)
+    assert repr(found) == repr(tomllib.loads(text))  # of the same types too
+
+
+@pytest.mark.parametrize("text", NOT_SIMPLE)
+def test_what_is_not_simple_is_left_to_tomllib(text: str) -> None:
+    assert config.simple_document(text) is None
+
+
+@given(st.text(st.sampled_from("ab=[]\"\\'#,. \n\t10true_-+é\r"), max_size=24))
+def test_no_document_is_read_otherwise_than_by_tomllib(text: str) -> None:
+    found = config.simple_document(text)
+    if found is not None:
+        assert repr(found) == repr(tomllib.loads(text))
+
+
+def test_a_simple_file_is_read_without_tomllib(tmp_path: Path) -> None:
+    """What `mrhsm init` writes as root must not slow every start."""
+    file = tmp_path / "maprhsm.conf"
+    file.write_text('settings_key = ["ab"]\n[log]\nlevel = "debug"\n')
+    program = "import sys; from mrhsm_p11 import config; print(config.load().log_level, 'tomllib' in sys.modules)"
+    environ = {"MRHSM_CONF": str(file), "MAPR_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["debug", "False"]
