@@ -322,3 +322,12 @@ def test_algorithm_is_the_public_keys() -> None:
 
 def test_banner_lines_fit_78_columns() -> None:
     assert all(len(line) <= 78 for line in textwrap.dedent(BANNER).splitlines())
+
+
+def test_a_second_key_is_called_one() -> None:
+    lone = " ".join(layouts.confirm_new({CLDB: False}, "my.cluster.com").split())
+    assert "A new CLDB key will be made although cluster my.cluster.com has keys" in lone
+    assert "second" not in lone
+    both = " ".join(layouts.confirm_new({CLDB: True, DARE: False}, "my.cluster.com").split())
+    assert "A new CLDB key and a new DARE key will be made" in both
+    assert "has a CLDB key of this cluster already: the new one is a second, which this node then uses" in both

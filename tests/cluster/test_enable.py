@@ -175,18 +175,18 @@ def test_a_key_missing_among_others_is_not_made_anew(fake_keys: FakeKeys, missin
     with pytest.raises(EnableRefused, match=f"but no {missing.title}: restore"):
         enable(keeper, fake_keys)
     assert (fake_keys.objects, keeper.saved) == (before, [])
-    asked: list[ClusterKey] = []
-    enable(keeper, fake_keys, new=asked.extend)
-    assert asked == [missing]
+    asked: dict[ClusterKey, bool] = {}
+    enable(keeper, fake_keys, new=asked.update)
+    assert asked == {missing: False}
     assert_enabled(keeper, fake_keys)
 
 
 def test_new_keys_beside_those_there_are(fake_keys: FakeKeys) -> None:
     first = whole_cluster(fake_keys)
-    asked: list[ClusterKey] = []
+    asked: dict[ClusterKey, bool] = {}
     keeper = Keeper()
-    enable(keeper, fake_keys, new=asked.extend)
-    assert asked == [CLDB, DARE]
+    enable(keeper, fake_keys, new=asked.update)
+    assert asked == {CLDB: True, DARE: True}
     assert [record(keeper, key).uid == first[key] for key in KEYS] == [True, True, False, False]
     assert fake_keys.objects[record(keeper, CLDB).uid][0].name == f"{CLDB.name(CLUSTER)}@2"
     again = Keeper()
@@ -194,7 +194,7 @@ def test_new_keys_beside_those_there_are(fake_keys: FakeKeys) -> None:
     assert [record(again, key).uid for key in KEYS] == [record(keeper, key).uid for key in KEYS]
     assert record(again, CLDB).earlier == (first[CLDB],)
     with pytest.raises(EnableRefused, match="none is made"):
-        enable(again, fake_keys, new=asked.extend)
+        enable(again, fake_keys, new=asked.update)
 
 
 def test_new_keys_that_are_not_confirmed_are_not_made(fake_keys: FakeKeys) -> None:
@@ -212,9 +212,9 @@ def test_new_keys_that_are_not_confirmed_are_not_made(fake_keys: FakeKeys) -> No
 def test_new_keys_settle_what_nobody_could_choose(fake_keys: FakeKeys) -> None:
     whole_cluster(fake_keys)
     fake_keys.add(CLDB.name(CLUSTER), b"r" * 32)
-    keeper, asked = Keeper(), list[ClusterKey]()
-    enable(keeper, fake_keys, new=asked.extend, dare=False)
-    assert asked == [CLDB]
+    keeper, asked = Keeper(), dict[ClusterKey, bool]()
+    enable(keeper, fake_keys, new=asked.update, dare=False)
+    assert asked == {CLDB: True}
     assert fake_keys.objects[record(keeper, CLDB).uid][0].name == f"{CLDB.name(CLUSTER)}@2"
 
 

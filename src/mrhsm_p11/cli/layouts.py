@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -95,9 +95,12 @@ Existing DARE master key found at {path}, and -dare is not specified
 Use the -dare option to import the DARE master key into the HSM."""
 
 CONFIRM_NEW = """\
-A new {titles} will be made although cluster {cluster} has keys in the key
-store. What was encrypted under another key cannot be read with a new one.
+A new {titles} will be made although cluster {cluster} has keys in the key store. \
+What was encrypted under another key cannot be read with a new one. {second}\
 Type the name of the cluster if that is what you want."""
+CONFIRM_SECOND = """\
+The key store has a {titles} of this cluster already: the new one is a second, \
+which this node then uses instead of the first. """
 
 RULE = "#" * 78
 COPY = """\
@@ -226,6 +229,19 @@ def banner(home: Path, protected: Iterable[ClusterKey], legacy: Iterable[Cluster
     text = "\n".join([RULE, *sentences, "", COPY, RULE])
     # Lines break where the manual breaks them, whatever the directory is called.
     return text.replace(DOCUMENTED_HOME, str(home))
+
+
+def confirm_new(keys: Mapping[ClusterKey, bool], cluster: str) -> str:
+    """Lay out what is asked before keys are made beside others; True: beside one of the same kind."""
+    second = [key for key, there in keys.items() if there]
+    return textwrap.fill(
+        CONFIRM_NEW.format(
+            titles=" and a new ".join(key.title for key in keys),
+            cluster=cluster,
+            second=CONFIRM_SECOND.format(titles=" and a ".join(key.title for key in second)) if second else "",
+        ),
+        78,
+    )
 
 
 def rekeyed(home: Path, key: ClusterKey, protected: Iterable[ClusterKey]) -> str:

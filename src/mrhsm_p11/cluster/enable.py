@@ -22,8 +22,9 @@ from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Candidate, ClusterKeyStore, KeyState, ObjectGone
 from mrhsm_p11.tokendir.settings import KeyRecord
 
-# Asked before keys are made although others of the cluster exist; raises where that is not what the operator wants.
-Confirm = Callable[[Sequence[ClusterKey]], None]
+# Asked before keys are made although others of the cluster exist; True: the store has such a key already, and a second
+# one is made. Raises where that is not what the operator wants.
+Confirm = Callable[[Mapping[ClusterKey, bool]], None]
 
 
 class EnableRefused(MrhsmError):
@@ -169,8 +170,9 @@ class Enable:
             missing = [plan for plan in wanted if not plan.uid]
         if not missing:
             raise EnableRefused("-new: the token has every key already, none is made")
-        if adopted or any(plan.next_name != plan.key.name(self._journal.record.cluster) for plan in missing):
-            self._new([plan.key for plan in missing])
+        second = {plan.key: plan.next_name != plan.key.name(self._journal.record.cluster) for plan in missing}
+        if adopted or any(second.values()):
+            self._new(second)
 
     def _own(self, key: ClusterKey, found: Generations) -> str:
         """Return the uid of the key that a run which died had made, "" when there is none."""

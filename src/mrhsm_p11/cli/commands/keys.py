@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from mrhsm_p11.cli import layouts, pins, terminal
 from mrhsm_p11.cli.commands.opening import TOKEN, as_officer, chosen, now
@@ -64,12 +64,11 @@ def refuse_unchosen_dare(config: Config) -> None:
 def _confirm(given: Given, cluster: str, narration: Narration) -> Confirm:
     """Return what has the operator type the cluster's name before keys are made beside others. Raises NotConfirmed."""
 
-    def confirm(keys: Sequence[ClusterKey]) -> None:
+    def confirm(keys: Mapping[ClusterKey, bool]) -> None:
         narration.progress.clear()
-        titles = " and a new ".join(key.title for key in keys)
         answer = given.get("-confirm")
         if answer is None:
-            print(layouts.CONFIRM_NEW.format(titles=titles, cluster=cluster))
+            print(layouts.confirm_new(keys, cluster))
             answer = terminal.ask_openly("Cluster name: ", f"-confirm {cluster}")
         if answer != cluster:
             raise NotConfirmed(f"{answer!r} is not the cluster's name: nothing was made")
