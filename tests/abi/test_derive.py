@@ -170,6 +170,9 @@ def test_the_version_and_the_prf_are_written(cryptoki: Cryptoki, session: int, b
     cryptoki.call("C_DeriveKey", session, mechanism, base, None, 0, None)
     assert bytes(output[0:36]) != b"\xa5" * 36
     assert (bytes(output[36:40]), length[0]) == (b"\xa5" * 4, 36)
+    needless = struct.keep(cryptoki.new("CK_OBJECT_HANDLE *", 77))  # a place that gets no key is told so
+    cryptoki.call("C_DeriveKey", session, mechanism, base, None, 0, needless)
+    assert needless[0] == CK.INVALID_HANDLE
 
 
 @pytest.mark.parametrize("form", ["CK_PKCS5_PBKD2_PARAMS", "CK_PKCS5_PBKD2_PARAMS2"])

@@ -16,7 +16,7 @@ from mrhsm_p11.abi.parameters import parameter_reader
 from mrhsm_p11.abi.plan import Role, Step
 from mrhsm_p11.abi.structs import LONGEST, info_writer, pointed_bytes
 from mrhsm_p11.abi.templates import template_reader, wanted_reader, wanted_writer
-from mrhsm_p11.constants import CKR
+from mrhsm_p11.constants import CK, CKR
 from mrhsm_p11.errors import ArgumentsBad, DataLenRange, MechanismParamInvalid, PinLenRange
 from mrhsm_p11.mapping.mechanisms import ROWS
 from mrhsm_p11.parameters import Mechanism, Parameter
@@ -333,12 +333,12 @@ def _made(ffi: Any, step: Step) -> Crossing:
 
 
 def _result_or_none(ffi: Any, step: Step) -> Crossing:
-    """Tell the function whether there is room for a number, which it then gives, or None where it has none."""
+    """Tell the function whether there is room for a handle, which it then gives, or None where it has none."""
     at = step.index
 
     def write(args: Arguments, value: int | None) -> int:
-        if value is not None:
-            args[at][0] = value
+        if args[at]:
+            args[at][0] = CK.INVALID_HANDLE if value is None else value
         return CKR.OK
 
     return Crossing(read=lambda args: bool(args[at]), write=write)

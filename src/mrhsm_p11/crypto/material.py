@@ -131,10 +131,16 @@ def asked_length(attributes: Mapping[int, Value]) -> int | None:
 
 
 def derived_key(cls: int, key_type: int | None, secret: Secret) -> Secret:
-    """Return what C_DeriveKey computed as material: of DES keys, with the parity that they have."""
+    """Return what C_DeriveKey computed as material: of DES keys, with the parity that they have.
+
+    Raises AttributeValueInvalid for what is no key of this type.
+    """
     if key_type in secret_keys.SHAPED:
         secret = Secret(secret_keys.shaped(key_type, secret.reveal()))
-    return normalise(cls, key_type, secret)
+    made = normalise(cls, key_type, secret)
+    if cls == CKO.SECRET_KEY:
+        secret_keys.check_form(key_type, made)
+    return made
 
 
 def _cut(row: MechanismRow, plain: Secret, value_len: int) -> Secret:

@@ -86,7 +86,7 @@ def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None
         if begun is None:
             return
         found, asked = begun
-        row, permitted = usage.permit(found.token, purpose, asked.type, key)
+        row, permitted = usage.permit(found.token, purpose, asked, key)
         operation = Operation(
             partial(start, row, asked, permitted.key_type or 0, permitted.key()),
             multipart=row.multipart,

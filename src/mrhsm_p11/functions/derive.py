@@ -24,15 +24,20 @@ _ELSEWHERE = ("key-material", "key-safe", "prf")  # modes whose answers go into 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A key to be: its attributes, its store, its length in bytes (None: what the mechanism gives)."""
+    """A key to be: its attributes, its store, its length in bytes (None: what the mechanism gives).
 
+    `said`: what the template says, of the value too.
+    """
+
+    said: Values
     completed: Values
     store: Store
     length: int | None
 
     def insert(self, secret: Secret) -> Record:
-        cls, key_type = kind_of(self.completed)
-        return self.store.insert(self.completed, material.derived_key(cls, key_type, secret))
+        made = material.derived_key(*kind_of(self.completed), secret)
+        material.require_agreement(self.said, made)
+        return self.store.insert(self.completed, made)
 
 
 def derive_key(
@@ -71,7 +76,7 @@ def _tell_version(row: MechanismRow, mechanism: Mechanism, premaster: Object) ->
 
 def _bases(session: Session, mechanism: Mechanism, base_key: int) -> tuple[MechanismRow, list[Object]]:
     """Return the mechanism and the keys that it reads: the base key, then those that the parameter names."""
-    row, base = usage.permit(session.token, usage.DERIVE, mechanism.type, base_key)
+    row, base = usage.permit(session.token, usage.DERIVE, mechanism, base_key)
     others = [
         usage.permit_beside(session.token, usage.DERIVE, row.type, handle) for handle in _named_keys(row, mechanism)
     ]
@@ -110,9 +115,7 @@ def _target(session: Session, row: MechanismRow, template: Template, bases: Sequ
 def decoded(template: Template, base: Object, cls: int) -> Values:
     """Return a template's values, with the class that is derived and what the base key demands of its children."""
     values = rules.decode(template)
-    demanded = base.record.attributes.get(CKA.DERIVE_TEMPLATE)
-    for cka, value in demanded.items() if isinstance(demanded, dict) else ():
-        rules.fix(values, cka, value)
+    rules.demand(values, base, CKA.DERIVE_TEMPLATE)
     rules.fix(values, CKA.CLASS, cls)
     return values
 
@@ -129,7 +132,7 @@ def complete(
     if kind_of(values)[0] == CKO.SECRET_KEY:
         completed |= inheritance.history(completed, bases)
     token.require_visible(completed)
-    return Target(completed, token.store_for(session, on_token=completed[CKA.TOKEN] is True), length)
+    return Target(values, completed, token.store_for(session, on_token=completed[CKA.TOKEN] is True), length)
 
 
 def insert(session: Session, targets: Sequence[Target], secrets: Sequence[Secret]) -> list[int]:

@@ -25,7 +25,7 @@ def encapsulate_key(
     """Make a secret key; return its encapsulation and its handle, or the size alone where there is no room."""
     found = provider.session(session)
     asked = _given(mechanism)
-    row, public = usage.permit(found.token, usage.ENCAPSULATE, asked.type, public_key)
+    row, public = usage.permit(found.token, usage.ENCAPSULATE, asked, public_key)
     target = _target(found, template, public, CKA.ENCAPSULATE_TEMPLATE)
     key = public.material()
     needed = engine.encapsulated_size(row, asked.parameter, key)
@@ -40,7 +40,7 @@ def decapsulate_key(
 ) -> int:
     found = provider.session(session)
     asked = _given(mechanism)
-    row, private = usage.permit(found.token, usage.DECAPSULATE, asked.type, private_key)
+    row, private = usage.permit(found.token, usage.DECAPSULATE, asked, private_key)
     target = _target(found, template, private, CKA.DECAPSULATE_TEMPLATE)
     secret = engine.decapsulate(row, asked.parameter, private.material(), encapsulated)
     return derive.insert(found, [target], [secret])[0]
@@ -55,9 +55,7 @@ def _given(mechanism: Mechanism | None) -> Mechanism:
 def _target(session: Session, template: Template, key: Object, demands: int) -> Target:
     """Return the new key to be: as C_UnwrapKey's, it has no history of having been safe."""
     values = rules.decode(template)
-    demanded = key.record.attributes.get(demands)
-    for cka, value in demanded.items() if isinstance(demanded, dict) else ():
-        rules.fix(values, cka, value)
+    rules.demand(values, key, demands)
     rules.fix(values, CKA.CLASS, CKO.SECRET_KEY)
     values.setdefault(CKA.KEY_TYPE, CKK.GENERIC_SECRET)
     if values.get(CKA.VALUE_LEN, SECRET_BYTES) != SECRET_BYTES:
@@ -67,4 +65,5 @@ def _target(session: Session, template: Template, key: Object, demands: int) -> 
     rules.check(values, Origin.DERIVE, session.token.role)
     completed = rules.complete(values, Origin.DERIVE, session.token.role)
     session.token.require_visible(completed)
-    return Target(completed, session.token.store_for(session, on_token=completed[CKA.TOKEN] is True), SECRET_BYTES)
+    store = session.token.store_for(session, on_token=completed[CKA.TOKEN] is True)
+    return Target(values, completed, store, SECRET_BYTES)

@@ -91,7 +91,7 @@ def generate_key_pair(
 def wrap_key(session: int, mechanism: Mechanism | None, wrapping_key: int, key: int, room: int | None) -> Outcome:
     token = provider.session(session).token
     asked = given(mechanism)
-    row, wrapping = usage.permit(token, usage.WRAP, asked.type, wrapping_key)
+    row, wrapping = usage.permit(token, usage.WRAP, asked, wrapping_key)
     wrapped = usage.find_key(token, key)
     require_wrappable(row, wrapping, wrapped)
     plain = wrapped.key()
@@ -108,7 +108,7 @@ def unwrap_key(
     found = provider.session(session)
     token = found.token
     asked = given(mechanism)
-    row, unwrapping = usage.permit(token, usage.UNWRAP, asked.type, unwrapping_key)
+    row, unwrapping = usage.permit(token, usage.UNWRAP, asked, unwrapping_key)
 
     def unwrap() -> Secret:
         plain = engine.unwrap(row, asked.parameter, unwrapping.key(), wrapped)
@@ -123,7 +123,8 @@ def bring_in(
 ) -> int:
     """Make the key that `unwrap` gives, once its template has passed; return its handle."""
     token = session.token
-    values = _with_template(rules.decode(template), unwrapping)
+    values = rules.decode(template)
+    rules.demand(values, unwrapping, CKA.UNWRAP_TEMPLATE)
     if values.get(CKA.TOKEN) is True:
         session.require_writable()
     rules.check(values, Origin.UNWRAP, token.role)
@@ -178,14 +179,6 @@ def require_wrappable(row: MechanismRow, wrapping: Object, wrapped: Object) -> N
     limits = wrapping.record.attributes.get(CKA.WRAP_TEMPLATE)
     if isinstance(limits, dict) and not wrapped.matches(limits):
         raise KeyHandleInvalid("CKA_WRAP_TEMPLATE of the wrapping key leaves out this key")
-
-
-def _with_template(values: Values, unwrapping: Object) -> Values:
-    """Add what CKA_UNWRAP_TEMPLATE demands of every key that the unwrapping key brings in."""
-    demanded = unwrapping.record.attributes.get(CKA.UNWRAP_TEMPLATE)
-    for cka, value in demanded.items() if isinstance(demanded, dict) else ():
-        rules.fix(values, cka, value)
-    return values
 
 
 def _require_checksum(token: Token, asked: Mechanism, wrapped: Buffer, plain: Secret) -> None:

@@ -73,7 +73,7 @@ def _init(session: int, purpose: Purpose, asked: Mechanism | LentMechanism | Non
         return
     if active:
         raise OperationActive(f"a {purpose.name} process is active")
-    row, permitted = usage.permit(found.token, purpose, asked.type, key)
+    row, permitted = usage.permit(found.token, purpose, asked, key)
     if isinstance(asked, LentMechanism):
         if asked.parameter.given:  # some pass their first message's
             asked.parameter.require(shape(row))

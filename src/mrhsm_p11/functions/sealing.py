@@ -30,7 +30,7 @@ def wrap_key_authenticated(
     """Wrap a key; IV and tag are written to the mechanism's parameter."""
     token = provider.session(session).token
     asked = _given(mechanism)
-    row, wrapping = usage.permit(token, usage.WRAP, asked.type, wrapping_key)
+    row, wrapping = usage.permit(token, usage.WRAP, asked, wrapping_key)
     wrapped = usage.find_key(token, key)
     keys.require_wrappable(row, wrapping, wrapped)
     asked.parameter.require(shape(row), "iv", "tag")
@@ -58,7 +58,7 @@ def unwrap_key_authenticated(
 ) -> int:
     found = provider.session(session)
     asked = _given(mechanism)
-    row, unwrapping = usage.permit(found.token, usage.UNWRAP, asked.type, unwrapping_key)
+    row, unwrapping = usage.permit(found.token, usage.UNWRAP, asked, unwrapping_key)
     asked.parameter.require(shape(row), "iv", "tag")
     message = cast("MessageParameter", asked.parameter.read(shape(row)))
 

@@ -18,7 +18,7 @@ def verify_signature_init(session: int, mechanism: Mechanism | None, key: int, s
     if begun is None:
         return
     found, asked = begun
-    row, permitted = usage.permit(found.token, usage.VERIFY, asked.type, key)
+    row, permitted = usage.permit(found.token, usage.VERIFY, asked, key)
     begin = partial(engine.verifier, row, asked.parameter, permitted.key_type or 0, permitted.key())
     operation = Operation(begin, multipart=row.multipart)
     operation.signature = bytes(signature)

@@ -78,6 +78,13 @@ class Parameter:
     members: ClassVar[dict[str, Member]] = {}
     # pointers that are read and written when their length is known: name -> member
     places: ClassVar[dict[str, str]] = {}
+    # field -> values that are off with `legacy = false`
+    legacy: ClassVar[dict[str, tuple[int, ...]]] = {}
+
+    @property
+    def is_legacy(self) -> bool:
+        """Tell whether one of the fields asks for what `legacy = false` turns off."""
+        return any(getattr(self, name) in values for name, values in self.legacy.items())
 
     def named_keys(self) -> tuple[int, ...]:
         """Return the handles of the keys that the parameter names, beside the one a function is called with."""

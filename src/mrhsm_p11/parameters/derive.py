@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import ClassVar
 
-from mrhsm_p11.constants import CK, CKF
+from mrhsm_p11.constants import CK, CKD, CKF, CKM
 from mrhsm_p11.parameters import Parameter, Place, attributes, member, nested, place, secret
 from mrhsm_p11.secret import Secret
 
@@ -14,6 +14,7 @@ class ECDH1Params(Parameter):
     """CKM_ECDH1_DERIVE and its cofactor form: `kdf` is a CKD, `shared_data` what both sides put into it."""
 
     struct: ClassVar[str] = "CK_ECDH1_DERIVE_PARAMS"
+    legacy: ClassVar[dict[str, tuple[int, ...]]] = {"kdf": (CKD.SHA1_KDF,)}
 
     kdf: int = member("kdf")
     shared_data: bytes = member("pSharedData", "ulSharedDataLen")
@@ -107,6 +108,7 @@ class CounterParams(Parameter):
     """CKM_SP800_108_COUNTER_KDF and _DOUBLE_PIPELINE_KDF: `prf` is a CKM of an HMAC or CMAC."""
 
     struct: ClassVar[str] = "CK_SP800_108_KDF_PARAMS"
+    legacy: ClassVar[dict[str, tuple[int, ...]]] = {"prf": (CKM.MD5_HMAC,)}
 
     prf: int = member("prfType")
     parts: tuple[PRFPart, ...] = nested(PRFPart, "pDataParams", "ulNumberOfDataParams")
@@ -120,6 +122,7 @@ class FeedbackParams(Parameter):
     """CKM_SP800_108_FEEDBACK_KDF."""
 
     struct: ClassVar[str] = "CK_SP800_108_FEEDBACK_KDF_PARAMS"
+    legacy: ClassVar[dict[str, tuple[int, ...]]] = {"prf": (CKM.MD5_HMAC,)}
 
     prf: int = member("prfType")
     parts: tuple[PRFPart, ...] = nested(PRFPart, "pDataParams", "ulNumberOfDataParams")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from mrhsm_p11.constants import CKM
 from mrhsm_p11.parameters import Parameter, member, nested
 
 
@@ -11,6 +12,7 @@ class PSSParams(Parameter):
     """CKM_RSA_PKCS_PSS and its relatives: `hash` is a CKM, `mgf` a CKG, `salt_len` in bytes."""
 
     struct: ClassVar[str] = "CK_RSA_PKCS_PSS_PARAMS"
+    legacy: ClassVar[dict[str, tuple[int, ...]]] = {"hash": (CKM.SHA_1,)}
 
     hash: int = member("hashAlg")
     mgf: int = member("mgf")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from mrhsm_p11.constants import CKM
 from mrhsm_p11.parameters import Parameter, Place, member, nested, place
 
 
@@ -89,6 +90,7 @@ class TLSKDFParams(Parameter):
     """CKM_TLS_KDF and CKM_TLS12_KDF, the exporters of RFC 5705: `prf` is a hash's CKM or CKM_TLS_PRF."""
 
     struct: ClassVar[str] = "CK_TLS_KDF_PARAMS"
+    legacy: ClassVar[dict[str, tuple[int, ...]]] = {"prf": (CKM.TLS_PRF,)}
 
     prf: int = member("prfMechanism")
     label: bytes = member("pLabel", "ulLabelLength")
@@ -111,6 +113,7 @@ class TLSMACParams(Parameter):
     """CKM_TLS_MAC and CKM_TLS12_MAC, of Finished messages: `hash` is a CKM or CKM_TLS_PRF, `side` 1 the server's."""
 
     struct: ClassVar[str] = "CK_TLS_MAC_PARAMS"
+    legacy: ClassVar[dict[str, tuple[int, ...]]] = {"hash": (CKM.TLS_PRF,)}
 
     hash: int = member("prfHashMechanism")
     mac_len: int = member("ulMacLength")

@@ -57,6 +57,13 @@ def fix(values: Values, cka: int, value: Value) -> None:
         raise TemplateInconsistent(f"CKA_{CKA.name(cka)} does not fit the mechanism")
 
 
+def demand(values: Values, key: Object, template: int) -> None:
+    """Add what a key's CKA_xyz_TEMPLATE demands of every key that it brings in. Raises TemplateInconsistent."""
+    demanded = key.record.attributes.get(template)
+    for cka, value in demanded.items() if isinstance(demanded, dict) else ():
+        fix(values, cka, value)
+
+
 def check(values: Values, origin: Origin, role: int | None) -> None:
     """Check a template against the rules of its class and key type, before defaults are filled in."""
     cls, kind = _require_kind(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mrhsm_p11 import log
 from mrhsm_p11.config import Config
@@ -15,6 +16,7 @@ from mrhsm_p11.errors import (
     KeyHandleInvalid,
     KeyTypeInconsistent,
     MechanismInvalid,
+    MechanismParamInvalid,
     ObjectHandleInvalid,
     UnwrappingKeyHandleInvalid,
     UnwrappingKeyTypeInconsistent,
@@ -24,10 +26,14 @@ from mrhsm_p11.errors import (
 )
 from mrhsm_p11.mapping import mechanisms
 from mrhsm_p11.mapping.mechanisms import MechanismRow
+from mrhsm_p11.parameters import Mechanism, Parameter
 from mrhsm_p11.store.base import KeyState
 from mrhsm_p11.token.cluster_objects import is_cluster_key
 from mrhsm_p11.token.objects import Object
 from mrhsm_p11.token.token import Token
+
+if TYPE_CHECKING:
+    from mrhsm_p11.parameters.messages import LentMechanism
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +104,20 @@ def _is_offered(config: Config, row: MechanismRow) -> bool:
     return config.legacy or not row.legacy
 
 
-def permit(token: Token, purpose: Purpose, type: int, handle: int) -> tuple[MechanismRow, Object]:
+def permit(
+    token: Token, purpose: Purpose, asked: Mechanism | LentMechanism, handle: int
+) -> tuple[MechanismRow, Object]:
     """Return mechanism and key if the key may serve this purpose now; else raise the standard's error.
 
     Parameter and size of the key are the engine's to check, when it gets the material.
     """
-    row = mechanism_row(token.config, type, purpose.flag)
+    row = mechanism_row(token.config, asked.type, purpose.flag)
     key = find_key(token, handle, purpose.handle_invalid)
     if key.key_type not in row.key_types:
-        raise purpose.type_inconsistent(f"CKM_{CKM.name(type)} does not take this type of key")
-    _require_use(token, purpose, type, key)
+        raise purpose.type_inconsistent(f"CKM_{CKM.name(row.type)} does not take this type of key")
+    _require_use(token, purpose, row.type, key)
+    if isinstance(asked.parameter, Parameter) and asked.parameter.is_legacy and not token.config.legacy:
+        raise MechanismParamInvalid("the parameter asks for a legacy algorithm")
     return row, key
 
 
