@@ -73,4 +73,4 @@ def _read(output: str) -> Outcome:
 
 
 if __name__ == "__main__":
-    sys.exit(main("miekg/pkcs11", suite, pins=Pins("1234", "1234")))
+    sys.exit(main("miekg pkcs11", suite, pins=Pins("1234", "1234")))

@@ -1,4 +1,4 @@
-"""Write docs/conformance.md from what the suites said and from the tables of mechanisms.
+"""Write docs/conformance.md, and README's table of suites, from what the suites said and the tables of mechanisms.
 
 python conformance/pkcs11/matrix.py
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 
 from outcome import Outcome, load_all
 from part import RESULTS
@@ -17,6 +18,9 @@ from mrhsm_p11.constants import CKF, CKM
 from mrhsm_p11.mapping.mechanisms import ROWS, MechanismRow
 
 PAGE = PROJECT / "docs" / "conformance.md"
+README = PROJECT / "README.md"
+BEGIN, END = "<!-- suites: conformance/pkcs11/matrix.py writes this -->", "<!-- end of suites -->"
+MOST_SKIPS = 6  # reasons that are told of a suite; the rest is counted
 USES = {
     "generate": CKF.GENERATE | CKF.GENERATE_KEY_PAIR,
     "encrypt": CKF.ENCRYPT,
@@ -40,8 +44,9 @@ def _cell(outcome: Outcome | None) -> str:
     if outcome is None or outcome.not_run:
         return "not run"
     bad = outcome.failed + outcome.crashed
-    parts = [f"{outcome.passed}", f"{bad} failed" if bad else "0 failed"]
-    parts += [f"{outcome.skipped} n/a"] if outcome.skipped else []
+    parts = [f"{outcome.passed} passed"]
+    parts += [f"**{bad} failed**"] if bad else []
+    parts += [f"{outcome.skipped} skipped"] if outcome.skipped else []
     parts += [f"{outcome.expected} expected"] if outcome.expected else []
     return ", ".join(parts)
 
@@ -55,33 +60,53 @@ def suites_table(outcomes: list[Outcome]) -> list[str]:
     return lines + [f"| {suite} | {' | '.join(row)} |" for suite, row in cells.items()]
 
 
-def reasons(outcomes: list[Outcome]) -> list[str]:
-    """Return what failed in places of ours, what was excused and why, and why what was skipped was skipped."""
-    lines: list[str] = []
+def failures_table(outcomes: list[Outcome]) -> list[str]:
+    """Return what failed in places of ours."""
+    ours = [each for each in outcomes if each.place != "softhsm" and not each.not_run]
+    rows = [f"| {each.suite} | {each.place} | {_short(failure)} |" for each in ours for failure in each.failures]
+    return ["| suite | store | what fails |", "|---|---|---|", *rows] if rows else ["Nothing."]
+
+
+def excuses_table(outcomes: list[Outcome]) -> list[str]:
+    """Return what fails and is right, by reason; a failure on both stores counts once."""
+    reasons: dict[tuple[str, str], set[str]] = {}
     for outcome in outcomes:
-        if outcome.place == "softhsm" or outcome.not_run:
+        for failure, reason in outcome.excused.items():
+            reasons.setdefault((outcome.suite, reason), set()).add(failure.partition(":")[0])
+    rows = [f"| {suite} | {len(names)} | {_short(reason, 400)} |" for (suite, reason), names in sorted(reasons.items())]
+    return ["| suite | tests | why they are right as they are |", "|---|---|---|", *rows] if rows else ["Nothing."]
+
+
+def skips_table(outcomes: list[Outcome]) -> list[str]:
+    """Return why suites skipped tests in places of ours, the commonest reasons first, and why some did not run."""
+    reasons: dict[str, Counter[str]] = {}
+    for outcome in outcomes:
+        if outcome.place == "softhsm":
             continue
-        lines += [f"- {outcome.suite}, {outcome.place}, fails: {_short(failure)}" for failure in outcome.failures]
-    excused = {reason for outcome in outcomes for reason in outcome.excused.values()}
-    for reason in sorted(excused):
-        names = {
-            f"{each.suite}: {_short(name)}" for each in outcomes for name, why in each.excused.items() if why == reason
-        }
-        lines.append(f"- {len(names)} of {sorted(names)[0].partition(':')[0]} are right as they are: {reason}")
-    return lines
+        said = {f"not run: {outcome.not_run}": 0} if outcome.not_run else outcome.skips
+        found = reasons.setdefault(outcome.suite, Counter())
+        for reason, count in said.items():
+            found[_short(reason)] = max(found[_short(reason)], count)
+    rows = []
+    for suite, found in sorted(reasons.items(), key=lambda each: each[0].lower()):
+        told = [f"{reason} ({count})" if count else reason for reason, count in found.most_common(MOST_SKIPS)]
+        told += [f"and {len(found) - MOST_SKIPS} more reasons"] if len(found) > MOST_SKIPS else []
+        rows += [f"| {suite} | {'; '.join(told)} |"] if told else []
+    return ["| suite | why tests are skipped (how many) |", "|---|---|", *rows] if rows else ["Nothing."]
 
 
-def _short(text: str) -> str:
-    return re.sub(r"\s+", " ", text)[:160]
+def _short(text: str, most: int = 160) -> str:
+    return re.sub(r"\s+", " ", text)[:most].replace("|", "\\|")
 
 
 def mechanisms_table() -> list[str]:
-    """Return mechanism x use."""
-    lines = ["| mechanism | keys | " + " | ".join(USES) + " |", "|---" * (len(USES) + 2) + "|"]
+    """Return mechanism x use; mechanisms of the same keys and uses are one row."""
+    rows: dict[tuple[str, str], list[str]] = {}
     for row in ROWS.values():
-        uses = " | ".join("yes" if row.flags & flag else "" for flag in USES.values())
-        lines.append(f"| CKM_{CKM.name(row.type)} | {_sizes(row)} | {uses} |")
-    return lines
+        uses = ", ".join(name for name, flag in USES.items() if row.flags & flag)
+        rows.setdefault((_sizes(row), uses), []).append(CKM.name(row.type))
+    lines = ["| mechanisms (CKM_) | keys | uses |", "|---|---|---|"]
+    return lines + [f"| {', '.join(names)} | {sizes} | {uses} |" for (sizes, uses), names in rows.items()]
 
 
 def _sizes(row: MechanismRow) -> str:
@@ -92,22 +117,44 @@ def _sizes(row: MechanismRow) -> str:
     return f"{size} {unit}{', legacy' if row.legacy else ''}"
 
 
+def page(outcomes: list[Outcome]) -> str:
+    """Return docs/conformance.md."""
+    stores = "the same on the file store and on KMIP, where keys are cached; those of *legacy* go with `legacy = false`"
+    custody = "Appliance custody, in which keys never leave the key manager, is not built."
+    functions = "Functions have [a page of their own](functions.md)."
+    sections = [
+        _HEAD.rstrip(),
+        "## Suites",
+        "\n".join(suites_table(outcomes)),
+        "## What fails",
+        "\n".join(failures_table(outcomes)),
+        "## What is right as it is",
+        "\n".join(excuses_table(outcomes)),
+        "## What is skipped",
+        "\n".join(skips_table(outcomes)),
+        f"## Mechanisms\n\n{len(ROWS)} mechanisms, {stores}. {custody}\n{functions}",
+        "\n".join(mechanisms_table()),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def readme(text: str, outcomes: list[Outcome]) -> str:
+    """Return README with its table of suites renewed."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"README has no place for the table: {BEGIN} ... {END}")
+    return "\n".join([before + begin, "", *suites_table(outcomes), "", end + after])
+
+
 def main() -> int:
     outcomes = load_all(RESULTS)
     if not outcomes:
         print(f"no results in {RESULTS}: run make conformance first", file=sys.stderr)
         return 1
-    sections = [
-        _HEAD.rstrip(),
-        "## Suites",
-        "\n".join(suites_table(outcomes)),
-        "## What fails, what is right, and why",
-        "\n".join(reasons(outcomes)) or "Nothing fails.",
-        f"## Mechanisms\n\n{len(ROWS)} mechanisms, the same on every store (cached custody).",
-        "\n".join(mechanisms_table()),
-    ]
-    PAGE.write_text("\n\n".join(sections) + "\n")
-    print(f"{PAGE.relative_to(PROJECT)} written from {len(outcomes)} results")
+    PAGE.write_text(page(outcomes))
+    README.write_text(readme(README.read_text(), outcomes))
+    print(f"{PAGE.relative_to(PROJECT)} and README.md written from {len(outcomes)} results")
     return 0
 
 
