@@ -1,0 +1,84 @@
+"""What parts of conformance make of what suites say: nothing that went wrong is told as passed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "conformance" / "pkcs11"
+Load = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """Import a module of conformance, which is no part of the package."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == FOLDER:
+            del sys.modules[name]
+
+
+def test_a_step_that_fails_or_lacks_something_is_told(load: Load) -> None:
+    steps, places = load("steps").Steps(), load("places")
+
+    def wrong() -> None:
+        raise AssertionError("another answer")
+
+    def lacking() -> None:
+        places.need("no-such-program-at-all")
+
+    for name, act in (("good", lambda: None), ("wrong", wrong), ("lacking", lacking)):
+        steps.step(name, act)
+    steps.tell("said good", "")
+    steps.tell("said wrong", "its reason")
+    outcome = steps.outcome()
+    assert (outcome.passed, outcome.failed, outcome.skipped) == (2, 2, 1)
+    assert outcome.failures == ("wrong: another answer", "said wrong: its reason")
+    assert list(outcome.skips) == ["lacking: no-such-program-at-all is not installed (Debian: no-such-program-at-all)"]
+
+
+def test_a_test_of_go_that_does_not_end_has_crashed(load: Load) -> None:
+    read = load("check_miekg")._read
+    said = [
+        ("run", "TestA"),
+        ("pass", "TestA"),
+        ("run", "TestB"),
+        ("fail", "TestB"),
+        ("run", "TestC"),
+        ("skip", "TestC"),
+    ]
+    lines = [json.dumps({"Action": action, "Test": test}) for action, test in said]
+    outcome = read("\n".join([*lines, json.dumps({"Action": "run", "Test": "TestD"}), "SIGSEGV"]))
+    assert (outcome.passed, outcome.failed, outcome.skipped, outcome.crashed) == (1, 1, 1, 1)
+    assert [failure.partition(":")[0] for failure in outcome.failures] == ["TestB", "TestD"]
+    assert read("go: no such package").crashed == 1
+
+
+def test_a_server_that_does_not_start_fails_its_step(load: Load, tmp_path: Path) -> None:
+    services, places = load("services"), load("places")
+    place = places.Place("nowhere", tmp_path, tmp_path / "none.so", {})
+    told = "import sys; print('no such key'); sys.exit(3)"
+    with (
+        pytest.raises(AssertionError, match="no such key"),
+        services.serving(place, services.free_port(), sys.executable, "-c", told),
+    ):
+        raise RuntimeError("the block must not run")
+
+
+def test_every_excuse_is_of_a_part_and_has_a_reason(load: Load) -> None:
+    names = re.compile(r'main\(\s*"([^"]+)"')
+    parts = {name for path in FOLDER.glob("check_*.py") for name in names.findall(path.read_text())}
+    for suite, reasons in load("excuses").EXCUSES.items():
+        assert suite in parts
+        for pattern, reason in reasons.items():
+            re.compile(pattern)
+            assert len(reason) > 20
