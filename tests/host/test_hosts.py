@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import cryptography
 import pytest
-from fix_native import ISOLATED, Host
+from fix_native import ISOLATED, Host, token_home
 
 from mrhsm_p11.constants import CKR
+from mrhsm_p11.secret import Secret
+from mrhsm_p11.tokendir import tokens
+from mrhsm_p11.tokendir.files import TokenDirectory
 
 NOT_INITIALIZED = f"0x{CKR.CRYPTOKI_NOT_INITIALIZED:x}"
 GENERAL_ERROR = f"0x{CKR.GENERAL_ERROR:x}"
@@ -241,3 +246,22 @@ def test_exports_the_functions_of_the_standard_and_nothing_else(library_path: Pa
     exported = {line.split()[2] for line in listed.stdout.splitlines()}
     assert exported == {p.name for p in build_ffi.offered()} | {"mrhsm_p11_start_isolated"}
     assert len(exported) == 105
+
+
+NOBODY = 65534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up root")
+def test_starts_in_a_process_that_has_given_up_root(host: Host, library_path: Path) -> None:
+    """Such a process may not read its own auxiliary vector, and its MAPR_HOME counts all the same."""
+    for needed in (library_path, Path(os.__file__).resolve(), Path(cryptography.__file__)):
+        if not all(place.stat().st_mode & stat.S_IXOTH for place in needed.parents):
+            pytest.skip(f"others may not read {needed}")
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # pytest's own folders are root's alone
+        home = Path(name)
+        directory = TokenDirectory(token_home(home) / "conf" / "tokens")
+        tokens.create_token(directory, "t", Secret(b"so pin 1"), user_pin=None, store="file")
+        for place in (home, *home.rglob("*")):
+            os.chown(place, NOBODY, NOBODY)
+        said = ended_well(host("humble", str(NOBODY), environ={"MAPR_HOME": name})).splitlines()
+    assert said == ["auxv -1", "initialize 0x0", "slots 0x0", "count 2", "finalize 0x0"]
