@@ -39,6 +39,7 @@ class FaultProxy:
         self.faults: list[Fault] = []
         self.default = Fault()
         self.accepted = 0
+        self.cuts = 0  # by cut_after and cut_request_after
         self.host, self.port = HOST, 0
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
@@ -112,6 +113,7 @@ class FaultProxy:
                     if left <= 0:
                         break
             if left is not None and left <= 0:
+                self.cuts += 1
                 reset(sink)
                 reset(source)
             else:
