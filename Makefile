@@ -11,7 +11,7 @@ help:
 	@echo 'check   formatting, lint, types, import rules'
 	@echo 'test    all tests, with branch coverage'
 	@echo 'conformance  independent suites and real consumers; what is not installed is skipped'
-	@echo 'bench   start-up and codec figures beside SoftHSM2 and PyKMIP'
+	@echo 'bench   start-up, codec and session figures beside others''
 
 setup: .venv/ready
 
@@ -38,6 +38,7 @@ conformance: setup
 bench: setup
 	$(RUN) bench/start.py
 	$(RUN) bench/kmip_codec.py
+	$(RUN) bench/kmip_session.py
 
 clean:
 	rm -rf .venv build dist src/*.egg-info src/mrhsm_p11/*.so
