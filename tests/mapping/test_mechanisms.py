@@ -143,7 +143,7 @@ def test_a_parameter_names_the_hashes_of_the_sha_family() -> None:
 
 @rows
 def test_single_part_only_where_the_message_is_not_hashed(row: MechanismRow) -> None:
-    assert row.multipart == (row.family not in SINGLE or row.hash is not None or row.mode == "pure")
+    assert row.multipart == (row.family not in SINGLE or row.hash is not None or row.mode in ("pure", "eddsa"))
 
 
 @pytest.mark.parametrize("row", [*symmetric.ROWS, *digest_rows.ROWS], ids=lambda row: CKM.name(row.type))
