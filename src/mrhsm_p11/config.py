@@ -44,6 +44,7 @@ class Config:
     log_level: str = _row("warning", "log.level", choices=("debug", "info", "warning", "error"))
     log_file: str = _row("", "log.file")  # empty: logs/mrhsm.log under home
     isolation: str = _row("foreign", "library.isolation", choices=("foreign", "process"), plain=True)
+    metrics_file: str = _row("", "log.metrics")  # empty: nothing is counted
     deadline_s: float = _row(10.0, "network.deadline_seconds", least=0.1, most=600)
     connect_s: float = _row(3.0, "network.connect_seconds", least=0.1, most=600)
     idle_s: float = _row(45.0, "network.idle_seconds", least=1, most=3600)

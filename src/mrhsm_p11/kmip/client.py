@@ -227,7 +227,11 @@ class Client:
             return answers
         finally:
             request.encoding[:] = bytes(len(request.encoding))
-            log.debug(f"kmip {request.operations} at {asked}: {(time.monotonic() - started) * 1e3:.1f} ms, {result}")
+            elapsed_s = time.monotonic() - started
+            if (meters := self.pool.meters) is not None:
+                operation = "+".join(dict.fromkeys(payload.operation.name for payload in request.payloads))
+                meters.count(operation, asked, elapsed_s, good=result == "ok")
+            log.debug(f"kmip {request.operations} at {asked}: {elapsed_s * 1e3:.1f} ms, {result}")
 
 
 def _template(attributes: Iterable[Attribute]) -> TemplateAttribute:

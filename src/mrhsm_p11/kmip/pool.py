@@ -13,12 +13,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from mrhsm_p11 import log
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.kmip.dialing import HEAD_START_S
 from mrhsm_p11.kmip.errors import KMIPError, TimedOut, Unreachable, combined
+from mrhsm_p11.kmip.metrics import Meters, meters
 from mrhsm_p11.kmip.transport import Connection, Endpoint, Identity, Transport
 from mrhsm_p11.kmip.vocabulary import Version
 
@@ -101,6 +103,7 @@ class Pool:
         connect_s: float = 3.0,
         head_start_s: float = HEAD_START_S,
         response_limit: int = 8 << 20,
+        metrics_file: Path | None = None,
     ) -> None:
         if not endpoints:
             raise ValueError("a pool needs at least one server")
@@ -110,12 +113,18 @@ class Pool:
         self._idle_s = idle_s
         self._age_s = age_s
         self._head_start_s = head_start_s
+        self._metrics_file = metrics_file
         self._transport = Transport(identity, connect_s=connect_s, response_limit=response_limit)
         self._states = {os.getpid(): _State()}
 
     @property
     def statistics(self) -> Statistics:
         return self._state().statistics
+
+    @property
+    def meters(self) -> Meters | None:
+        """The counters of this process, where somebody wants them."""
+        return meters(self._metrics_file)
 
     def exchange(
         self,
@@ -169,6 +178,8 @@ class Pool:
             idle, state.idle = state.idle, []
         for connection in idle:
             self._drop(state, connection)
+        if self.meters is not None:
+            self.meters.write()
 
     def _obtain(
         self, state: _State, servers: list[Endpoint], failures: list[KMIPError], deadline: Deadline, fresh: bool
@@ -295,22 +306,24 @@ class Pool:
                 state.health[first].pause()
             return sorted(self.endpoints, key=lambda one: (one in paused and one != first, one != first))
 
-    @staticmethod
-    def _failed(state: _State, endpoint: Endpoint, error: KMIPError) -> None:
+    def _failed(self, state: _State, endpoint: Endpoint, error: KMIPError) -> None:
         with state.changed:
             health = state.health.setdefault(endpoint, _Health())
             pause_s = health.pause()
             health.failures += 1
             if state.written == endpoint:
                 state.written = None
+        if self.meters is not None:
+            self.meters.pause(str(endpoint), True)
         log.warning(f"kmip server failed, others come first for {pause_s} s: {error}")
 
-    @staticmethod
-    def _succeeded(state: _State, endpoint: Endpoint, *, written: bool) -> None:
+    def _succeeded(self, state: _State, endpoint: Endpoint, *, written: bool) -> None:
         with state.changed:
             state.health.pop(endpoint, None)
             if written:
                 state.written, state.written_at = endpoint, time.monotonic()
+        if self.meters is not None:
+            self.meters.pause(str(endpoint), False)
 
     def _state(self) -> _State:
         state = self._states.get(os.getpid())

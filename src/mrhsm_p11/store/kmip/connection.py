@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrhsm_p11 import log
@@ -80,6 +81,7 @@ def make_pool(connection: Connection, config: Config, version: Version | None = 
         age_s=config.age_s,
         connect_s=config.connect_s,
         response_limit=config.response_limit,
+        metrics_file=Path(config.metrics_file) if config.metrics_file else None,
     )
 
 
