@@ -78,9 +78,10 @@ def test_a_call_writes_the_file_when_it_is_old(tmp_path: Path, monkeypatch: pyte
     assert "mrhsm_kmip_call_seconds_count" in (tmp_path / "x").read_text()
 
 
-@pytest.mark.parametrize("where", ["no/folder/x", "."])
+@pytest.mark.parametrize("where", ["no/folder/x", "a folder"])
 def test_a_file_that_cannot_be_written_fails_no_call(appliance: Appliance, tmp_path: Path, where: str) -> None:
     client = Client(make_pool(appliance.connection(), Config(metrics_file=str(tmp_path / where))))
+    (tmp_path / "a folder").mkdir()
     client.discover_versions(deadline=Deadline(10))
     client.pool.close()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
