@@ -7,9 +7,8 @@ and writes C memory by copying, so misaligned pointers are harmless. Nothing bey
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrhsm_p11.abi.messages import LentParameter
 from mrhsm_p11.abi.parameters import parameter_reader
@@ -29,8 +28,7 @@ LABEL_LENGTH = 32
 LONGEST_NAME = 64  # of a function, in bytes
 
 
-@dataclass(frozen=True, slots=True)
-class InitializeArgs:
+class InitializeArgs(NamedTuple):
     """What C_Initialize is told: CKF flags, how many of the four mutex functions came, whether pReserved was set."""
 
     flags: int
@@ -38,8 +36,7 @@ class InitializeArgs:
     reserved: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
+class Crossing(NamedTuple):
     """One step on its way: `check` runs before everything, `read` gives an argument, `write` takes a result."""
 
     check: Callable[[Arguments], None] | None = None

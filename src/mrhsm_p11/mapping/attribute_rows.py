@@ -9,15 +9,14 @@ changed by C_CopyObject though not by C_SetAttributeValue (the standard says so 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mrhsm_p11.constants import CKA
 from mrhsm_p11.errors import AttributeTypeInvalid, AttributeValueInvalid
 from mrhsm_p11.mapping.codecs import BIGINT, BOOL, BYTES, DATE, TEXT, ULONG, ULONGS, Codec, Raw, Value, expect
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeUse:
+class AttributeUse(NamedTuple):
     """A CKA as objects of some kinds have it.
 
     `material`: the value comes from the object's material (crypto.material) and is never in Record.attributes.
@@ -91,8 +90,7 @@ class AttributeUse:
         return 12 in self.notes
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeRow:
+class AttributeRow(NamedTuple):
     """A CKA: its one encoding, and its uses by kind of object."""
 
     type: int

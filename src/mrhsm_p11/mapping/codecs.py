@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from struct import calcsize
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from mrhsm_p11.errors import AttributeValueInvalid
 
@@ -20,8 +19,7 @@ ULONG_BYTES = calcsize("L")
 _Shape = TypeVar("_Shape")
 
 
-@dataclass(frozen=True, slots=True)
-class Codec:
+class Codec(NamedTuple):
     """One shape of value. `decode` raises AttributeValueInvalid; `encode` TypeError on a value of another shape."""
 
     name: str

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from mrhsm_p11.constants import CKF
 from mrhsm_p11.crypto.base import Cipher, Digest, Signer, Verifier
@@ -146,8 +145,7 @@ def _verify_signature(operation: Operation[Verifier], room: int | None, data: Bu
     return _verify(operation, room, data, operation.signature)
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(NamedTuple):
     """The row of a family of functions: what each step does with engine, room and input.
 
     `flag`: the CKF that C_SessionCancel ends its operation by.
@@ -158,8 +156,7 @@ class Family:
     steps: Mapping[Step, Callable[..., Outcome]]
 
 
-@dataclass(frozen=True, slots=True)
-class Dual:
+class Dual(NamedTuple):
     """The row of a dual-function update: `second` sees the input of `cipher`, or its output."""
 
     name: str

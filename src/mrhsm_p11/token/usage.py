@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mrhsm_p11 import log
 from mrhsm_p11.config import Config
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
     from mrhsm_p11.parameters.messages import LentMechanism
 
 
-@dataclass(frozen=True, slots=True)
-class Purpose:
+class Purpose(NamedTuple):
     """What a key is wanted for. `receding`: still allowed when the key may protect nothing new.
 
     `in_one_call`: no C_<X>Init comes before, after which a CKA_ALWAYS_AUTHENTICATE key could get its PIN.

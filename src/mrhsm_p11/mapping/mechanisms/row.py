@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mrhsm_p11.constants import CKF
 from mrhsm_p11.parameters import Parameter
@@ -42,8 +41,7 @@ Family = Literal[
 ParameterClass = type[Parameter] | type[bytes] | None
 
 
-@dataclass(frozen=True, slots=True)
-class MechanismRow:
+class MechanismRow(NamedTuple):
     """What C_GetMechanismInfo tells of a mechanism, and what the engine needs to know of it.
 
     `parameter`: None where there must be none, bytes for a raw one, else its structure. `min_key` and `max_key` are in

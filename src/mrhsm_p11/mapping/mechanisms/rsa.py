@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mrhsm_p11.constants import CKF, CKK, CKM
 from mrhsm_p11.mapping.mechanisms.row import CRYPT, RECOVERS, SIGNS, WRAPS, MechanismRow, ParameterClass
 from mrhsm_p11.parameters.rsa import OAEPParams, PSSParams, RSAAESKeyWrapParams
@@ -56,7 +54,7 @@ ROWS = (
         libcrypto=True,
     ),
     _rsa(CKM.RSA_PKCS_OAEP, "oaep", CRYPT | WRAPS, OAEPParams),
-    replace(_rsa(CKM.RSA_AES_KEY_WRAP, "oaep-kwp", WRAPS, RSAAESKeyWrapParams), wraps_private=True),
+    _rsa(CKM.RSA_AES_KEY_WRAP, "oaep-kwp", WRAPS, RSAAESKeyWrapParams)._replace(wraps_private=True),
     _rsa(CKM.RSA_PKCS_PSS, "pss", SIGNS, PSSParams),
     *(_rsa(pkcs1, "pkcs1", SIGNS, None, name) for name, pkcs1, _ in _SIGNATURES),
     *(_rsa(pss, "pss", SIGNS, PSSParams, name) for name, _, pss in _SIGNATURES),
