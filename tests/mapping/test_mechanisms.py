@@ -44,7 +44,7 @@ IN_BYTES = {
     *(row.type for row in ROWS.values() if row.flags & CKF.DERIVE and CKK.GENERIC_SECRET in row.key_types),
     *(row.type for row in ROWS.values() if CKM.name(row.type).startswith(("HKDF", "PKCS5", "TLS", "ML_", "HASH_ML"))),
 } - {row.type for row in ROWS.values() if row.family == "rsa"}
-SINGLE = ("rsa", "rsa-raw", "ec", "dsa", "dh", "mlkem", "mldsa")  # these sign the message itself, or a hash
+SINGLE = ("rsa", "rsa-raw", "ec", "edwards", "dsa", "dh", "mlkem", "mldsa")  # these sign the message itself, or a hash
 PROMISED = """
 AES_KEY_GEN AES_ECB AES_CBC AES_CBC_PAD AES_CTR AES_OFB AES_CFB8 AES_CFB128 AES_CTS AES_XTS_KEY_GEN AES_XTS AES_GCM
 AES_CCM AES_MAC AES_MAC_GENERAL AES_CMAC AES_CMAC_GENERAL AES_GMAC AES_KEY_WRAP AES_KEY_WRAP_PAD AES_KEY_WRAP_PKCS7

@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from mrhsm_p11 import log
 from mrhsm_p11.constants import CKA
 from mrhsm_p11.crypto.base import Key
-from mrhsm_p11.errors import AttributeReadOnly, ObjectHandleInvalid
+from mrhsm_p11.errors import AttributeReadOnly, CryptokiError, ObjectHandleInvalid
 from mrhsm_p11.secret import Secret
 
 # An attribute's natural value; mapping.attributes says which Python type a CKA has.
@@ -63,8 +64,15 @@ class Store(ABC):
         try:
             return first, self.insert(*private)
         except BaseException:
-            self.delete(first.uid)
+            self._undo(first.uid)
             raise
+
+    def _undo(self, uid: str) -> None:
+        """Delete what a failed call made; where that fails too, the log tells, and the first failure is answered."""
+        try:
+            self.delete(uid)
+        except CryptokiError as error:
+            log.error(f"object {uid} is left of a pair that could not be stored: {error}")
 
     @abstractmethod
     def generate(self, attributes: Attributes) -> Record:
