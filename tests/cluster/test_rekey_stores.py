@@ -9,10 +9,12 @@ import pytest
 from fix_cluster import CLDB_BYTES, DARE_BYTES, Home
 from fix_nodes import STORES, VERSIONS, Node, Nodes, killed_after, on
 
+from mrhsm_p11.cluster import blob
 from mrhsm_p11.cluster.events import Happened
 from mrhsm_p11.cluster.keys import CLDB, COMMON, CORE, DARE, KEYS, ClusterKey
 from mrhsm_p11.cluster.rekey import RekeyRefused
 from mrhsm_p11.constants import CKA, CKO
+from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import KeyState
 from mrhsm_p11.token.stores import open_all
 from mrhsm_p11.tokendir.settings import ClusterRecord
@@ -172,3 +174,42 @@ def test_killed_anywhere(nodes: Nodes) -> None:
         assert made - count in (0, 1)  # Re-key takes the name along
         point += 1
     assert point > 7
+
+
+@on("file", "appliance")
+def test_what_a_jvm_reads_of_a_killed_rekey_opens(nodes: Nodes) -> None:
+    """mrhsm.conf and the two files are renamed one after the other: each opens under the present KEK or the former."""
+    opens_under: set[str] = set()
+    point, died = 0, True
+    while died:
+        node = nodes()
+        node.rename(f"{node.cluster}-{point}")
+        enabled(node)
+        died = killed_after(point, node, node.rekey)
+        serial = node.home.login().entry.serial
+        for key, file, plain in ((CLDB, "cldb.key.enc", CLDB_BYTES), (DARE, "dare.master.key.enc", DARE_BYTES)):
+            encrypted = (node.home.config.tokens_dir / serial / file).read_bytes()
+            keks = {label: kek for label, kek in shown_keks(node) if opened(kek, encrypted, node.known(key).checksum)}
+            assert len(keks) == 1, f"{file} after point {point}: {list(keks)}"
+            (label,) = keks
+            assert opened(keks[label], encrypted, node.known(key).checksum) == plain
+            opens_under.add(label.partition("core-kek")[2])
+        point += 1
+    assert opens_under == {"", "@1"}
+
+
+def shown_keks(node: Node) -> list[tuple[str, Secret]]:
+    """Return the label and bytes of each generation of the Core KEK that PKCS #11 shows."""
+    store, *_ = open_all(node.home.login(), node.home.config)
+    labels = {str(record.attributes[CKA.LABEL]): record.uid for record in store.search({CKA.CLASS: CKO.SECRET_KEY})}
+    name = CORE.name(node.cluster)
+    found = [(label, store.material(uid)) for label, uid in labels.items() if label.partition("@")[0] == name]
+    store.close()
+    return found
+
+
+def opened(kek: Secret, encrypted: bytes, checksum: str) -> bytes | None:
+    try:
+        return blob.decrypt(kek, encrypted, checksum, "key").reveal()
+    except blob.BlobDamaged:
+        return None

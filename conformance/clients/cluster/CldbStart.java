@@ -7,9 +7,13 @@ import java.security.MessageDigest;
 import java.security.Provider;
 import java.security.SecureRandom;
 import java.security.Security;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.HexFormat;
+import java.util.List;
+import javax.crypto.BadPaddingException;
 import javax.crypto.Cipher;
 import javax.crypto.spec.IvParameterSpec;
 import javax.crypto.spec.SecretKeySpec;
@@ -38,27 +42,46 @@ class CldbStart {
             store.load(null, null);
         }
         long opened = System.nanoTime();
-        Key coreKek = token ? coreKek(store) : new SecretKeySpec(Files.readAllBytes(Path.of(arguments[1])), "AES");
+        List<Key> keks = token ? coreKeks(store)
+            : List.of(new SecretKeySpec(Files.readAllBytes(Path.of(arguments[1])), "AES"));
         long found = System.nanoTime();
         byte[] encrypted = Files.readAllBytes(Path.of(arguments[2]));
         String mode = "AES/CBC/PKCS5Padding";
         Cipher cipher = token ? Cipher.getInstance(mode, provider) : Cipher.getInstance(mode);
-        cipher.init(Cipher.DECRYPT_MODE, coreKek, new IvParameterSpec(encrypted, 0, 16));
-        byte[] cldbKey = cipher.doFinal(encrypted, 16, encrypted.length - 16);
+        boolean same = false;
+        for (int i = 0; i < keks.size() && !same; i++) {
+            same = opens(cipher, keks.get(i), encrypted, HexFormat.of().parseHex(arguments[3]));
+        }
         long decrypted = System.nanoTime();
-        byte[] checksum = MessageDigest.getInstance("SHA-256").digest(cldbKey);
-        Arrays.fill(cldbKey, (byte) 0);
-        boolean same = MessageDigest.isEqual(checksum, HexFormat.of().parseHex(arguments[3]));
         System.out.printf("provider %d keystore %d key %d decrypt %d all %d us%n", (provided - began) / 1000,
             (opened - provided) / 1000, (found - opened) / 1000, (decrypted - found) / 1000, (decrypted - began) / 1000);
         System.out.println(same ? "the CLDB key is the recorded one" : "ANOTHER KEY THAN RECORDED");
         System.exit(same ? 0 : 1);
     }
 
-    private static Key coreKek(KeyStore store) throws Exception {
-        String alias = Collections.list(store.aliases()).stream()
-            .filter(name -> name.endsWith("/core-kek")).findFirst().orElseThrow();
-        return store.getKey(alias, null);
+    private static boolean opens(Cipher cipher, Key kek, byte[] encrypted, byte[] recorded) throws Exception {
+        cipher.init(Cipher.DECRYPT_MODE, kek, new IvParameterSpec(encrypted, 0, 16));
+        byte[] cldbKey;
+        try {
+            cldbKey = cipher.doFinal(encrypted, 16, encrypted.length - 16);
+        } catch (BadPaddingException anotherKek) {
+            return false;
+        }
+        byte[] checksum = MessageDigest.getInstance("SHA-256").digest(cldbKey);
+        Arrays.fill(cldbKey, (byte) 0);
+        return MessageDigest.isEqual(checksum, recorded);
+    }
+
+    /** The present Core KEK, then its former generations: a rekey that was interrupted may have left an older file. */
+    private static List<Key> coreKeks(KeyStore store) throws Exception {
+        List<String> aliases = new ArrayList<>(Collections.list(store.aliases()));
+        aliases.removeIf(name -> !name.matches(".*/core-kek(@[0-9]+)?"));
+        aliases.sort(Comparator.comparing(String::length));
+        List<Key> keks = new ArrayList<>();
+        for (String alias : aliases) {
+            keks.add(store.getKey(alias, null));
+        }
+        return keks;
     }
 
     private static void seal(Path kekFile, Path blob) throws Exception {
