@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fix_appliance import Appliance
 from fix_cluster import CLDB_BYTES, DARE_BYTES, SO_PIN, Home
 from fix_tokens import run_all_killed
 
 from mrhsm_p11.cli.main import main
-from mrhsm_p11.cluster import blob, setup, stores
+from mrhsm_p11.cluster import beginning, blob, setup, stores
 from mrhsm_p11.cluster.keys import CLDB, CORE, DARE
 from mrhsm_p11.errors import PinIncorrect
 from mrhsm_p11.secret import Secret
@@ -148,3 +150,39 @@ def test_the_core_kek_is_what_was_replaced(home: Home) -> None:
     assert main(["rekey", "core", *SOPIN]) == 0
     after = as_officer(home).settings.cluster
     assert getattr(before, CORE.field).uid != getattr(after, CORE.field).uid
+
+
+WITH_A_KEY_MANAGER = {
+    "set": ("set", "-kmipversion", "1.3", *SOPIN),
+    "remove": ("remove", "-kmipversion", *SOPIN),
+    "sopin": CASES["sopin"].words,
+    "userpin": CASES["userpin"].words,
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", WITH_A_KEY_MANAGER)
+def test_killed_anywhere_with_a_key_manager(
+    name: str, home: Home, appliance: Appliance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beginning, "SETTLE_S", 0.0)
+    words, saved = WITH_A_KEY_MANAGER[name], tmp_path / "saved"
+    (home.conf / "mapr-clusters.conf").write_text(f"killed-{os.urandom(6).hex()} n1:7222\n")
+    home.legacy(dare=DARE_BYTES.hex().encode())
+    home.token("kmip", connection=appliance.connection())
+    assert main(["enable", "-dare", *SOPIN]) == 0
+    shutil.copytree(home.config.tokens_dir, saved)
+    before = as_officer(home).entry.so_pin.generation
+
+    def check(_: int) -> None:
+        assert_usable(home, enabled=True)
+        changed = as_officer(home).entry.so_pin.generation > before
+        assert changed or main(list(words)) == 0
+        assert_usable(home, enabled=True)
+        assert_files_agree(home)
+        shutil.rmtree(home.config.tokens_dir)
+        shutil.copytree(saved, home.config.tokens_dir)
+
+    steps = run_all_killed(lambda: main(list(words)), check, CHANGES)
+    print(f"\n{name}, KMIP: killed at {steps} points, survived all")
+    assert steps > 3
