@@ -157,9 +157,8 @@ def _remote(place: Place) -> None:
         reached = {"P11_KIT_SERVER_ADDRESS": f"unix:path={address}"}
         tool = (need("pkcs11-tool"), "--module", client, "--login", "--pin", place.pins.user)
         _contains(place.good(*tool, "--list-objects", **reached), "Private Key Object")
-        (place.folder / "hash").write_bytes(bytes(32))
-        files = ("--input-file", "hash", "--output-file", "hash.sig")
-        place.good(*tool, "--sign", "--mechanism", "ECDSA", "--label", "p256", *files, **reached)
+        signing = (need("p11tool"), "--provider", client, "--login", "--batch", "--set-pin", place.pins.user)
+        place.good(*signing, "--test-sign", _private("p256"), **reached)
 
 
 def _deleted(gnutls: GnuTLS) -> None:
