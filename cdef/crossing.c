@@ -15,6 +15,7 @@
 enum {
     MOST_ARGUMENTS = 10,
     ALIGNMENT = 16,
+    MOST_HEAP = 1 << 26, /* of one buffer; callers may say that they have more room than there is memory */
     SLACK = 1 << 20 /* what an answer may be longer than the longest input */
 };
 static const CK_ULONG LONGEST = 1UL << 30; /* of any input, in bytes: what is said to be longer is refused unread */
@@ -128,9 +129,9 @@ static struct region *region(const struct walk *walk, size_t index)
 static unsigned char *allocate(struct walk *walk, CK_ULONG size)
 {
     size_t whole = sizeof(struct lump) + size;
-    struct lump *lump = whole > SLACK ? mmap(NULL, whole, PROT_READ | PROT_WRITE,
-                                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-                                      : malloc(whole);
+    struct lump *lump = whole > MOST_HEAP ? mmap(NULL, whole, PROT_READ | PROT_WRITE,
+                                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+                                          : malloc(whole);
 
     if (!lump || lump == MAP_FAILED) {
         walk->rv = CKR_HOST_MEMORY;
@@ -541,12 +542,10 @@ static void walk_end(struct walk *walk)
 {
     while (walk->lumps) {
         struct lump *next = walk->lumps->next;
-        if (walk->lumps->size > SLACK) {
+        if (walk->lumps->size > MOST_HEAP)
             munmap(walk->lumps, walk->lumps->size);
-        } else {
-            explicit_bzero(walk->lumps, walk->lumps->size);
+        else
             free(walk->lumps);
-        }
         walk->lumps = next;
     }
     walk->regions.used = 0;

@@ -31,8 +31,10 @@ static int answer(int descriptor, struct walk *walk, struct bytes *into, CK_RV r
         if (!bytes_grow(into, sizeof size + size))
             return 0;
         memcpy(into->start + into->used, &size, sizeof size);
-        if (size)
+        if (size) {
             memcpy(into->start + into->used + sizeof size, it->place, size);
+            explicit_bzero(it->place, size);
+        }
         into->used += sizeof size + size;
     }
     head = (struct answer *)into->start;
