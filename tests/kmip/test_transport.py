@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -307,6 +308,31 @@ def test_tls_sessions_are_resumed(certificates: Certificates, canned_server: Can
         assert connection.exchange(REQUEST, Deadline(5)) == REPLY
         assert server.resumed == resumed
         connection.close()
+
+
+def test_threads_that_connect_at_once_share_their_sessions(
+    certificates: Certificates, canned_server: Canned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = canned_server(*[REPLY] * 16)
+    ours = transport(certificates)
+    together = threading.Barrier(4)
+
+    def slowly(*arguments: object) -> ssl.SSLContext:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(0.2)  # as long as the others may come here too
+        return make_context(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("mrhsm_p11.kmip.transport.make_context", slowly)
+
+    def talk(_: int) -> None:
+        connection = ours.connect(endpoint(server), Deadline(10))
+        assert connection.exchange(REQUEST, Deadline(10)) == REPLY
+        connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(talk, range(4)))
+        list(threads.map(talk, range(4)))
+    assert server.resumed >= 4
 
 
 def test_a_server_that_cannot_resume_its_session_is_met_anew(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -116,6 +117,7 @@ class Transport:
         self._connect_s = connect_s
         self._response_limit = response_limit
         self._context: ssl.SSLContext | None = None
+        self._making = threading.Lock()
         self.sessions = Sessions()
 
     def connect(self, endpoint: Endpoint, deadline: Deadline) -> Connection:
@@ -130,8 +132,9 @@ class Transport:
 
         Raises TLSRefused if the identity is of no use with any server.
         """
-        if self._context is None:
-            self._context = make_context(self._identity, str(servers[0][0]))
+        with self._making:  # one for all threads: a session is of use in its own context only
+            if self._context is None:
+                self._context = make_context(self._identity, str(servers[0][0]))
         race = Race(self._context, self.sessions, self._connect_s)
         for endpoint, head_start_s in servers:
             race.add(endpoint, head_start_s)
