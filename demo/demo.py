@@ -57,6 +57,11 @@ class Node:
         output = self.stage.run("mrhsm", "enable", "-dare", typed=[SO_PIN])
         self.checksums["mrhsm enable"] = found(r"SHA-256 checksum for CLDB key is ([0-9A-F]{64})", output)
 
+    def rekey(self) -> None:
+        self.stage.say("Replace the Core KEK: the CLDB and DARE keys stay what they are")
+        output = self.stage.run("mrhsm", "rekey", "core", typed=[SO_PIN])
+        self.checksums["mrhsm rekey core"] = found(r"SHA-256 checksum for CLDB key is ([0-9A-F]{64})", output)
+
     def show(self, option: str, *wanted: str) -> str:
         output = self.stage.run("mrhsm", "info", option)
         for pattern in wanted:
@@ -129,6 +134,7 @@ def with_appliance(folder: Path) -> Node:
         node.show("-config", rf"{re.escape(host)} Active")
         node.enable()
         node.show("-kmip", r"^Enabled +: Yes")
+        node.rekey()
         node.consume()
     return node
 
