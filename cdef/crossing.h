@@ -37,7 +37,7 @@ struct crossing_function { CK_ULONG first; CK_ULONG count; };
 struct crossing_step { CK_ULONG kind; CK_ULONG index; CK_ULONG size; };
 struct crossing_layout { CK_ULONG size; CK_ULONG first; CK_ULONG count; };
 struct crossing_member { CK_ULONG kind; CK_ULONG offset; CK_ULONG length_kind; CK_ULONG length; CK_ULONG layout; };
-struct crossing_mechanism { CK_ULONG type; CK_ULONG bare; CK_ULONG layout_count; CK_ULONG layouts[2]; };
+struct crossing_mechanism { CK_ULONG type; CK_ULONG bare; CK_ULONG layout_count; CK_ULONG layouts[3]; };
 
 struct crossing {
     CK_ULONG nested_count;

@@ -9,7 +9,7 @@ from fix_matrix import Matrix
 from p11 import Cryptoki, rv_of
 from secret_samples import CIPHERS, LENGTHS, MACS, key_bytes, name, parameter, plain
 
-from mrhsm_p11.constants import CKA, CKF, CKK, CKM, CKO, CKR
+from mrhsm_p11.constants import CKA, CKF, CKG, CKK, CKM, CKO, CKR
 from mrhsm_p11.mapping.mechanisms import MechanismRow, digests, symmetric
 from mrhsm_p11.parameters import Parameter
 
@@ -138,3 +138,30 @@ def test_a_nonce_may_be_counted_in_bits(cryptoki: Cryptoki, session: int) -> Non
     assert len(sealed) == 1
     odd = cryptoki.new("CK_CHACHA20_PARAMS *", [nonce, 33, nonce, 96])
     assert rv_of(cryptoki.encrypt, session, (CKM.CHACHA20, odd), key, b"text") == CKR.MECHANISM_PARAM_INVALID
+
+
+@pytest.mark.parametrize("generator", [CKG.NO_GENERATE, CKG.GENERATE, CKG.GENERATE_RANDOM])
+@pytest.mark.parametrize("mechanism", [CKM.AES_GCM, CKM.AES_CCM])
+def test_wrapping_makes_the_initialisation_vector(
+    cryptoki: Cryptoki, session: int, mechanism: int, generator: int
+) -> None:
+    iv, aad = cryptoki.new("CK_BYTE[]", b"f" * 12), cryptoki.new("CK_BYTE[]", b"aad")
+    tail = [iv, 12, 32, generator, aad, 3]
+    if mechanism == CKM.AES_GCM:
+        shape = cryptoki.new("CK_GCM_WRAP_PARAMS *", [*tail, 128])
+    else:
+        shape = cryptoki.new("CK_CCM_WRAP_PARAMS *", [32, *tail, 16])
+    kek, key = (made_key(cryptoki, session, CKK.AES) for _ in range(2))
+    wrapped = cryptoki.wrap_key(session, (mechanism, shape), kek, key)
+    used = bytes(cryptoki.ffi.buffer(iv, 12))
+    assert used[:4] == b"ffff"
+    assert (used == b"f" * 12) == (generator == CKG.NO_GENERATE)
+    template = {CKA.CLASS: CKO.SECRET_KEY, CKA.KEY_TYPE: CKK.AES, CKA.SENSITIVE: False, CKA.EXTRACTABLE: True}
+    value = cryptoki.get(session, key, CKA.VALUE)
+    again = cryptoki.unwrap_key(session, (mechanism, shape), kek, wrapped, template)
+    assert cryptoki.get(session, again, CKA.VALUE) == value
+    assert bytes(cryptoki.ffi.buffer(iv, 12)) == used
+    setattr(shape, "ivGenerator" if mechanism == CKM.AES_GCM else "nonceGenerator", CKG.GENERATE_COUNTER)
+    assert rv_of(lambda: cryptoki.wrap_key(session, (mechanism, shape), kek, key)) == CKR.MECHANISM_PARAM_INVALID
+    assert rv_of(lambda: cryptoki.encrypt(session, (mechanism, shape), kek, b"data")) == CKR.MECHANISM_PARAM_INVALID
+    assert bytes(cryptoki.ffi.buffer(iv, 12)) == used

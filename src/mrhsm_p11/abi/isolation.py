@@ -84,7 +84,7 @@ class _Filling:
             mechanism = self.table.mechanisms[index]
             mechanism.type, mechanism.bare = row.type, row.bare_bytes
             if row.parameter and issubclass(row.parameter, Parameter):
-                self._add_forms(mechanism, row.parameter)
+                self._add_forms(mechanism, row.parameter, row.wrap_parameter)
             elif row.parameter:
                 mechanism.bare = ANY_LENGTH
         self.table.mechanism_count = len(ROWS)
@@ -112,10 +112,11 @@ class _Filling:
 
     # ---- structures ----
 
-    def _add_forms(self, mechanism: Any, parameter: type[Parameter]) -> None:
-        forms = [parameter.struct, *filter(None, [OTHER_FORMS.get(parameter.struct)])]
-        for at, struct in enumerate(forms):
-            mechanism.layouts[at] = self._layout(parameter, struct)
+    def _add_forms(self, mechanism: Any, parameter: type[Parameter], wrapping: type[Parameter] | None) -> None:
+        forms = [(parameter, struct) for struct in (parameter.struct, OTHER_FORMS.get(parameter.struct)) if struct]
+        forms += [(wrapping, wrapping.struct)] if wrapping else []
+        for at, (shape, struct) in enumerate(forms):
+            mechanism.layouts[at] = self._layout(shape, struct)
         mechanism.layout_count = len(forms)
 
     def _layout(self, shape: type[Parameter], struct: str) -> int:

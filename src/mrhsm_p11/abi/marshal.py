@@ -153,9 +153,11 @@ def _mechanism(ffi: Any, step: Step) -> Crossing:
             return pointed_bytes(ffi, pointer, length)
         if row.optional_parameter and not pointer and not length:
             return None
-        if row.parameter not in readers:
-            readers[row.parameter] = parameter_reader(ffi, row.parameter)
-        return readers[row.parameter](pointer, length)
+        other = row.wrap_parameter
+        shape = other if other and length == ffi.sizeof(other.struct) else row.parameter
+        if shape not in readers:
+            readers[shape] = parameter_reader(ffi, shape)
+        return readers[shape](pointer, length)
 
     def read(args: Arguments) -> Mechanism | None:
         pointer = args[at]

@@ -7,17 +7,20 @@ from collections.abc import Callable
 from mrhsm_p11 import log
 from mrhsm_p11.constants import CKA, CKF, CKO
 from mrhsm_p11.crypto import engine, material, secret_keys
+from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.errors import (
     ArgumentsBad,
     AttributeValueInvalid,
     KeyHandleInvalid,
     KeyNotWrappable,
     KeyUnextractable,
+    MechanismParamInvalid,
     TemplateInconsistent,
     WrappedKeyInvalid,
 )
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.parameters import Mechanism
+from mrhsm_p11.parameters.symmetric import CCMWrapParams, GCMWrapParams
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Store
 from mrhsm_p11.token import cluster_objects, provider, rules, usage
@@ -96,10 +99,13 @@ def wrap_key(session: int, mechanism: Mechanism | None, wrapping_key: int, key: 
     require_wrappable(row, wrapping, wrapped)
     plain = wrapped.key()
     kek = wrapping.key()
-    needed = engine.wrapped_size(row, asked.parameter, len(plain), kek)
+    needed = engine.wrapped_size(row, _without_generator(asked.parameter), len(plain), kek)
     if room is None or room < needed:
         return needed
-    return engine.wrap(row, asked.parameter, kek, plain)
+    parameter, tell_iv = _with_iv(asked.parameter)
+    output = engine.wrap(row, parameter, kek, plain)
+    tell_iv()
+    return output
 
 
 def unwrap_key(
@@ -111,11 +117,27 @@ def unwrap_key(
     row, unwrapping = usage.permit(token, usage.UNWRAP, asked, unwrapping_key)
 
     def unwrap() -> Secret:
-        plain = engine.unwrap(row, asked.parameter, unwrapping.key(), wrapped)
+        plain = engine.unwrap(row, _without_generator(asked.parameter), unwrapping.key(), wrapped)
         _require_checksum(token, asked, wrapped, plain)
         return plain
 
     return bring_in(found, row, unwrapping, template, unwrap)
+
+
+def _without_generator(parameter: AnyParameter) -> AnyParameter:
+    return parameter.plain(parameter.iv) if isinstance(parameter, GCMWrapParams | CCMWrapParams) else parameter
+
+
+def _with_iv(parameter: AnyParameter) -> tuple[AnyParameter, Callable[[], None]]:
+    """Return the parameter to wrap with, its IV made where that is asked for, and what tells that to the caller."""
+    if not isinstance(parameter, GCMWrapParams | CCMWrapParams):
+        return parameter, lambda: None
+    from mrhsm_p11.token.messages import COUNTING, IVs
+
+    if parameter.generator in COUNTING:
+        raise MechanismParamInvalid("each wrapped key would have the same counted initialisation vector")
+    iv = IVs().next(parameter)
+    return parameter.plain(iv), lambda: parameter.made.fill(iv)
 
 
 def bring_in(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mrhsm_p11.parameters import EVERY, Parameter, member
+from mrhsm_p11.parameters import EVERY, Parameter, Place, member, place
 
 
 class GCMParams(Parameter):
@@ -35,6 +35,41 @@ class CCMParams(Parameter):
     nonce: bytes = member("pNonce", "ulNonceLen")
     aad: bytes = member("pAAD", "ulAADLen")
     mac_len: int = member("ulMACLen")
+
+
+class GCMWrapParams(Parameter):
+    """CKM_AES_GCM in C_WrapKey, which makes the IV as `generator`, a CKG, says, and in C_UnwrapKey (3.2)."""
+
+    struct: ClassVar[str] = "CK_GCM_WRAP_PARAMS"
+
+    made: Place = place("pIv")
+    iv: bytes = member("pIv", "ulIvLen")
+    fixed_bits: int = member("ulIvFixedBits")
+    generator: int = member("ivGenerator")
+    aad: bytes = member("pAAD", "ulAADLen")
+    tag_bits: int = member("ulTagBits")
+
+    def plain(self, iv: bytes) -> GCMParams:
+        """Return the parameter without a generator."""
+        return GCMParams(iv, self.aad, self.tag_bits)
+
+
+class CCMWrapParams(Parameter):
+    """CKM_AES_CCM in C_WrapKey and C_UnwrapKey, as GCMWrapParams; `data_len` is that of the key."""
+
+    struct: ClassVar[str] = "CK_CCM_WRAP_PARAMS"
+
+    data_len: int = member("ulDataLen")
+    made: Place = place("pNonce")
+    iv: bytes = member("pNonce", "ulNonceLen")
+    fixed_bits: int = member("ulNonceFixedBits")
+    generator: int = member("nonceGenerator")
+    aad: bytes = member("pAAD", "ulAADLen")
+    mac_len: int = member("ulMACLen")
+
+    def plain(self, iv: bytes) -> CCMParams:
+        """Return the parameter without a generator."""
+        return CCMParams(self.data_len, iv, self.aad, self.mac_len)
 
 
 class ChaCha20Params(Parameter):

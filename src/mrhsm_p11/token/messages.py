@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mrhsm_p11.mapping.mechanisms import MechanismRow
     from mrhsm_p11.parameters import Mechanism
     from mrhsm_p11.parameters.messages import MessageParameter
+    from mrhsm_p11.parameters.symmetric import CCMWrapParams, GCMWrapParams
     from mrhsm_p11.secret import Secret
     from mrhsm_p11.token.objects import Object
 
@@ -68,7 +69,7 @@ class IVs:
         self._made = 0
         self._start = 0
 
-    def next(self, parameter: MessageParameter) -> bytes:
+    def next(self, parameter: MessageParameter | GCMWrapParams | CCMWrapParams) -> bytes:
         """Return the next one as the parameter asks; CKG_NO_GENERATE's is the caller's affair.
 
         Random ones have a random beginning, from which they are counted on. Raises MechanismParamInvalid where the

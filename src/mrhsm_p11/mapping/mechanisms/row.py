@@ -39,6 +39,7 @@ Family = Literal[
     "tls-mac",
 ]
 ParameterClass = type[Parameter] | type[bytes] | None
+StructureClass = type[Parameter] | None
 
 
 class MechanismRow(NamedTuple):
@@ -68,6 +69,7 @@ class MechanismRow(NamedTuple):
     bare_bytes: int = 0  # so many bytes, an initialisation vector, may stand for the structure
     optional_parameter: bool = False  # NULL stands for the structure's defaults
     message_parameter: ParameterClass = None  # of the message functions of 3.0
+    wrap_parameter: StructureClass = None  # that C_WrapKey and C_UnwrapKey take too, told by its size
 
     @property
     def told_flags(self) -> int:

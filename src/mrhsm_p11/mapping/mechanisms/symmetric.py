@@ -12,8 +12,17 @@ from mrhsm_p11.mapping.mechanisms.row import (
     MechanismRow,
     ParameterClass,
 )
+from mrhsm_p11.parameters import Parameter
 from mrhsm_p11.parameters.messages import CCMMessageParams, ChaCha20Poly1305MessageParams, GCMMessageParams
-from mrhsm_p11.parameters.symmetric import CCMParams, ChaCha20Params, ChaCha20Poly1305Params, CTRParams, GCMParams
+from mrhsm_p11.parameters.symmetric import (
+    CCMParams,
+    CCMWrapParams,
+    ChaCha20Params,
+    ChaCha20Poly1305Params,
+    CTRParams,
+    GCMParams,
+    GCMWrapParams,
+)
 
 SEALS = CRYPT | WRAPS | CRYPTS_MESSAGES
 
@@ -28,6 +37,7 @@ def _aes(
     private: bool = False,
     fills_to: int = 1,
     message: ParameterClass = None,
+    wrap: type[Parameter] | None = None,
     bare_bytes: int = 0,
 ) -> MechanismRow:
     return MechanismRow(
@@ -44,6 +54,7 @@ def _aes(
         wraps_private=private,
         fills_to=fills_to,
         message_parameter=message,
+        wrap_parameter=wrap,
         bare_bytes=bare_bytes,
     )
 
@@ -107,8 +118,8 @@ _AES = (
     _aes(CKM.AES_CTS, "stealing", "cs1", CRYPT | WRAPS, bytes),
     _xts(CKM.AES_XTS_KEY_GEN, "random", "aes-xts", CKF.GENERATE),
     _xts(CKM.AES_XTS, "stealing", "xts", CRYPT, bytes),
-    _aes(CKM.AES_GCM, "aead", "gcm", SEALS, GCMParams, private=True, message=GCMMessageParams),
-    _aes(CKM.AES_CCM, "sealing", "ccm", SEALS, CCMParams, private=True, message=CCMMessageParams),
+    _aes(CKM.AES_GCM, "aead", "gcm", SEALS, GCMParams, private=True, message=GCMMessageParams, wrap=GCMWrapParams),
+    _aes(CKM.AES_CCM, "sealing", "ccm", SEALS, CCMParams, private=True, message=CCMMessageParams, wrap=CCMWrapParams),
     _aes(CKM.AES_MAC, "cmac", "cbc-mac", SIGNS),
     _aes(CKM.AES_MAC_GENERAL, "cmac", "cbc-mac-general", SIGNS, bytes),
     _aes(CKM.AES_CMAC, "cmac", "cmac", SIGNS),
