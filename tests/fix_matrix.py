@@ -18,7 +18,7 @@ from fix_native import token_home
 from matrix_rules import RULES
 from p11 import CKError, Cryptoki, rv_of
 
-from mrhsm_p11.constants import CKA, CKD, CKF, CKG, CKK, CKM, CKO, CKP, CKR, CKU, CKZ
+from mrhsm_p11.constants import CK, CKA, CKD, CKF, CKG, CKK, CKM, CKO, CKP, CKR, CKU, CKZ
 from mrhsm_p11.crypto.finite_generate import _safe_prime
 from mrhsm_p11.mapping.mechanisms import HASHES, ROWS, MechanismRow
 
@@ -98,6 +98,36 @@ def _cbc_data(p11: Cryptoki, row: MechanismRow) -> Any:
     return p11.new("CK_AES_CBC_ENCRYPT_DATA_PARAMS *", [bytes(16), _bytes(p11, 32), 32])
 
 
+def _des_cbc_data(p11: Cryptoki, row: MechanismRow) -> Any:
+    return p11.new("CK_DES_CBC_ENCRYPT_DATA_PARAMS *", [bytes(8), _bytes(p11, 32), 32])
+
+
+def _counting(p11: Cryptoki, row: MechanismRow) -> list[Any]:
+    """Return the members that all structures of SP 800-108 begin with: HMAC, and the iteration variable alone."""
+    counts = row.mode == "counter"
+    layout = p11.new("CK_SP800_108_COUNTER_FORMAT *", [0, 32])
+    p11._keep(layout)
+    place = p11.ffi.cast("void *", layout) if counts else p11.ffi.NULL
+    size = p11.ffi.sizeof("CK_SP800_108_COUNTER_FORMAT") if counts else 0
+    parts = p11.new("CK_PRF_DATA_PARAM[]", [(CK.SP800_108_ITERATION_VARIABLE, place, size)])
+    p11._keep(parts)
+    return [CKM.SHA256_HMAC, 1, parts]
+
+
+def _sp800_108(p11: Cryptoki, row: MechanismRow) -> Any:
+    return p11.new("CK_SP800_108_KDF_PARAMS *", [*_counting(p11, row), 0, p11.ffi.NULL])
+
+
+def _sp800_108_feedback(p11: Cryptoki, row: MechanismRow) -> Any:
+    null = p11.ffi.NULL
+    return p11.new("CK_SP800_108_FEEDBACK_KDF_PARAMS *", [*_counting(p11, row), 0, null, 0, null])
+
+
+def _tls_kdf(p11: Cryptoki, row: MechanismRow) -> Any:
+    randoms = [_bytes(p11, 32), 32, _bytes(p11, 32), 32]
+    return p11.new("CK_TLS_KDF_PARAMS *", [CKM.SHA256, _bytes(p11, 5), 5, randoms, p11.ffi.NULL, 0])
+
+
 def _hkdf(p11: Cryptoki, row: MechanismRow) -> Any:
     null = p11.ffi.NULL
     return p11.new("CK_HKDF_PARAMS *", [1, 1, CKM.SHA256, CKF.HKDF_SALT_NULL, null, 0, 0, null, 0])
@@ -137,7 +167,11 @@ SAMPLES: dict[str, Callable[[Cryptoki, MechanismRow], Any]] = {
     "CK_RSA_AES_KEY_WRAP_PARAMS": _passing_key,
     "CK_KEY_DERIVATION_STRING_DATA": _string_data,
     "CK_AES_CBC_ENCRYPT_DATA_PARAMS": _cbc_data,
+    "CK_DES_CBC_ENCRYPT_DATA_PARAMS": _des_cbc_data,
     "CK_HKDF_PARAMS": _hkdf,
+    "CK_SP800_108_KDF_PARAMS": _sp800_108,
+    "CK_SP800_108_FEEDBACK_KDF_PARAMS": _sp800_108_feedback,
+    "CK_TLS_KDF_PARAMS": _tls_kdf,
     "CK_ECDH1_DERIVE_PARAMS": _ecdh,
     "CK_HASH_SIGN_ADDITIONAL_CONTEXT": lambda p11, row: p11.new(
         "CK_HASH_SIGN_ADDITIONAL_CONTEXT *", [0, p11.ffi.NULL, 0, CKM.SHA256]
