@@ -3,13 +3,14 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 SOURCES := setup.py build_ffi.py pyproject.toml $(wildcard cdef/*)
 
-.PHONY: help setup demo check test conformance bench clean
+.PHONY: help setup demo check test hosts conformance bench clean
 
 help:
 	@echo 'setup   Debian packages (as root), .venv, the library; safe to repeat'
 	@echo 'demo    the main job: set up a token, enable it, let three consumers unwrap the CLDB key'
 	@echo 'check   formatting, lint, types, import rules'
 	@echo 'test    all tests, with branch coverage'
+	@echo 'hosts   the forks, exits and threads of tests/host, fifty times as many'
 	@echo 'conformance  independent suites and real consumers; what is not installed is skipped'
 	@echo 'bench   start-up, codec and session figures beside others''
 
@@ -31,6 +32,9 @@ check: setup
 test: setup
 	$(RUN) -m coverage erase
 	$(RUN) -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=
+
+hosts: setup
+	MRHSM_HOSTS_LONGER=50 $(RUN) -m pytest tests/host/test_hosts.py -q
 
 conformance: setup
 	$(RUN) conformance/run.py

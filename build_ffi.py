@@ -144,10 +144,11 @@ if lib.python_is_ours():
     gc.enable()
 """
 
-# What Python may ask of the C front: see the first two in boot.c, the last in isolated.c, the others in wait.c.
+# What Python may ask of the C front: see the first three in boot.c, the last in isolated.c, the others in wait.c.
 _LENT = """
 void refuse_start(const char *text);
 int python_is_ours(void);
+_Bool process_ends(void);
 void gate_pause(void);
 void gate_resume(void);
 void sigpipe_block(void);

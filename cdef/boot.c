@@ -214,6 +214,12 @@ static int python_is_ours(void)
     return own_python || serving;
 }
 
+/* For the Python side: a wait of the network or of a lock is not worth going on with. */
+static _Bool process_ends(void)
+{
+    return atomic_load(&exiting);
+}
+
 /* ---- the sequence ---- */
 
 static int start_interpreter(void)
@@ -236,6 +242,15 @@ static int start_interpreter(void)
     return prepared;
 }
 
+/* Before start_mutex is first locked: a child must not find it locked by a thread that it does not have. */
+static pthread_once_t watch_fork_once = PTHREAD_ONCE_INIT;
+static int fork_is_watched;
+
+static void watch_fork(void)
+{
+    fork_is_watched = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
+}
+
 /* No interpreter starts here: each C_Initialize starts a process that has one (isolate.c). */
 static int start_isolated(void)
 {
@@ -251,8 +266,7 @@ static int start_here(void)
 {
     load_openssl();
     promote_libpython();
-    if (pthread_key_create(&thread_state_key, thread_state_end) != 0 ||
-        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0) {
+    if (!fork_is_watched || pthread_key_create(&thread_state_key, thread_state_end) != 0) {
         refuse("out of thread keys or memory");
         return FAILED;
     }
@@ -279,11 +293,14 @@ static int start_locked(void)
 static CK_RV start(void)
 {
     sigset_t everything, before;
+    int cancel_state_before;
 
     if (!UNLIKELY(atomic_load_explicit(&state, memory_order_acquire) == NOT_STARTED))
         return atomic_load(&state) == FAILED ? CKR_GENERAL_ERROR : CKR_OK;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state_before);
     sigfillset(&everything);
     pthread_sigmask(SIG_BLOCK, &everything, &before);
+    pthread_once(&watch_fork_once, watch_fork);
     pthread_mutex_lock(&start_mutex);
     if (atomic_load(&state) == NOT_STARTED) {
         starting_here = 1;
@@ -292,10 +309,15 @@ static CK_RV start(void)
     }
     pthread_mutex_unlock(&start_mutex);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_setcancelstate(cancel_state_before, NULL);
     return atomic_load(&state) == FAILED ? CKR_GENERAL_ERROR : CKR_OK;
 }
 
-/* ---- each call ---- */
+/* ---- each call ----
+ *
+ * A thread that is inside a call comes back in two ways: its signal handler calls us, or our TLS reads the host's
+ * OpenSSL configuration and that loads us as an engine or provider. Both may find locks of ours taken: refused. In a
+ * host's interpreter the host's own Python code may run inside ours (a finaliser), and comes back rightly. */
 
 static CK_RV enter(void)
 {
@@ -305,6 +327,8 @@ static CK_RV enter(void)
         return now == ISOLATED ? CALL_ISOLATED : now == FAILED ? CKR_GENERAL_ERROR : CKR_CRYPTOKI_NOT_INITIALIZED;
     if (!own_python)
         return Py_IsInitialized() ? CKR_OK : CKR_CRYPTOKI_NOT_INITIALIZED;
+    if (UNLIKELY(inside))
+        return CKR_FUNCTION_FAILED;
     gate_enter();
     if (UNLIKELY(atomic_load_explicit(&exiting, memory_order_acquire))) {
         gate_leave();
@@ -328,6 +352,8 @@ CK_RV C_Initialize(CK_VOID_PTR pInitArgs)
 
     if (atomic_load(&exiting))
         return CKR_GENERAL_ERROR;
+    if (starting_here || inside)
+        return CKR_FUNCTION_FAILED;
     rv = start();
     if (rv == CKR_OK)
         rv = enter();

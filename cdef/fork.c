@@ -23,15 +23,20 @@ static void thread_state_end(void *thread_state)
     pthread_mutex_unlock(&thread_state_mutex);
 }
 
-static void thread_state_make(void)
+static void thread_state_make_locked(void)
 {
     if (PyGILState_GetThisThreadState() == NULL) {
-        pthread_mutex_lock(&thread_state_mutex);
         PyGILState_Ensure();
         pthread_setspecific(thread_state_key, PyEval_SaveThread());
-        pthread_mutex_unlock(&thread_state_mutex);
     }
     has_thread_state = 1;
+}
+
+static void thread_state_make(void)
+{
+    pthread_mutex_lock(&thread_state_mutex);
+    thread_state_make_locked();
+    pthread_mutex_unlock(&thread_state_mutex);
 }
 
 /* ---- the gate ----
@@ -41,18 +46,25 @@ static void thread_state_make(void)
  * it while it waits on the network (wait.c). */
 #define GATE_INITIALIZER PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
 static pthread_rwlock_t gate = GATE_INITIALIZER;
-static __thread int gate_depth;
+static __thread int inside; /* this thread is in a call, though it may be waiting outside the gate */
+static atomic_int waiting;  /* calls outside the gate */
 
+static __thread int cancel_state;
+
+/* A thread that were cancelled in a call would take the GIL with it: the host's pthread_cancel() waits till the end of
+ * the call. */
 static void gate_enter(void)
 {
-    if (gate_depth++ == 0)
-        pthread_rwlock_rdlock(&gate);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    pthread_rwlock_rdlock(&gate);
+    inside = 1;
 }
 
 static void gate_leave(void)
 {
-    if (--gate_depth == 0)
-        pthread_rwlock_unlock(&gate);
+    inside = 0;
+    pthread_rwlock_unlock(&gate);
+    pthread_setcancelstate(cancel_state, NULL);
 }
 
 /* Wait until no call is inside, for at most this long; 0 when one still is. */
@@ -60,7 +72,7 @@ static int gate_close(long milliseconds)
 {
     struct timespec until;
 
-    if (gate_depth > 0)
+    if (inside)
         return 0; /* a signal handler that interrupted one of our calls: waiting for ourselves is no use */
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += milliseconds / 1000;
@@ -84,6 +96,8 @@ enum { FORK_WAIT_MS = 2000 };
 static __thread enum fork_kind fork_kind;
 static __thread PyGILState_STATE fork_gil;
 
+/* The forking thread may never have called us. It is given a thread state that stays: the child's only one must, for
+ * CPython 3.11 aborts when the first is made anew after the last has gone. */
 static void before_fork(void)
 {
     fork_kind = FORK_BY_PYTHON;
@@ -97,6 +111,7 @@ static void before_fork(void)
     if (!gate_close(FORK_WAIT_MS))
         return;
     pthread_mutex_lock(&thread_state_mutex);
+    thread_state_make_locked();
     fork_gil = PyGILState_Ensure();
     PyOS_BeforeFork();
     fork_kind = FORK_CLEAN;
@@ -126,10 +141,12 @@ static void after_fork_in_child(void)
     if (fork_kind == FORK_CLEAN) {
         PyOS_AfterFork_Child();
         PyGILState_Release(fork_gil);
+        pthread_setspecific(thread_state_key, NULL); /* not ended with the thread */
     }
     if (fork_kind == FORK_UNSAFE)
         atomic_store(&state, FAILED);
-    gate_depth = 0;
+    inside = 0;
+    atomic_store(&waiting, 0);
     gate = open_gate;
     thread_state_mutex = open_mutex;
     start_mutex = open_mutex;
@@ -138,15 +155,26 @@ static void after_fork_in_child(void)
 /* ---- exit ----
  *
  * Registered after OpenSSL's own exit handler and therefore run before it. */
-enum { EXIT_WAIT_MS = 500 };
+enum { EXIT_WAIT_MS = 500, EXIT_NAP_MS = 2 };
+
+/* Calls that wait look up every 200 ms (hostcalls.py), see the end, and come back; an exit handler of the host may be
+ * about to join their threads, which could not return once Python has stopped. */
+static void let_calls_end(void)
+{
+    static const struct timespec nap = {0, EXIT_NAP_MS * 1000000};
+
+    for (int left = EXIT_WAIT_MS; left > 0 && atomic_load(&waiting) > 0; left -= EXIT_NAP_MS)
+        nanosleep(&nap, NULL);
+    if (gate_close(EXIT_WAIT_MS))
+        pthread_rwlock_unlock(&gate); /* late callers get in only to see that the process is exiting */
+}
 
 static void at_exit(void)
 {
     atomic_store(&exiting, 1);
-    if (atomic_load(&state) != READY)
-        return;
-    if (gate_close(EXIT_WAIT_MS))
-        pthread_rwlock_unlock(&gate); /* late callers get in only to see that the process is exiting */
+    if (atomic_load(&state) != READY || inside)
+        return; /* inside: exit() by a signal handler amid a call, which may hold anything */
+    let_calls_end();
     pthread_mutex_lock(&thread_state_mutex);
     PyGILState_Ensure(); /* for good: no Python code runs from here on */
     pthread_mutex_unlock(&thread_state_mutex);

@@ -5,14 +5,18 @@
 /* Let a fork pass while this thread waits on a bare descriptor, holding no lock of any library. */
 static void gate_pause(void)
 {
-    if (gate_depth > 0)
+    if (inside) {
+        atomic_fetch_add(&waiting, 1);
         pthread_rwlock_unlock(&gate);
+    }
 }
 
 static void gate_resume(void)
 {
-    if (gate_depth > 0)
+    if (inside) {
         pthread_rwlock_rdlock(&gate);
+        atomic_fetch_sub(&waiting, 1);
+    }
 }
 
 /* A host that does not ignore SIGPIPE would be killed by our write to a connection that the server has closed. The

@@ -34,6 +34,15 @@ def close() -> None:
         _descriptor, _threshold = None, len(LEVELS)
 
 
+def _forget_after_fork() -> None:
+    """Another thread may have been opening the file."""
+    global _opening  # noqa: PLW0603
+    _opening = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
 def debug(text: str) -> None:
     _write(0, text)
 

@@ -20,6 +20,7 @@ from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir import tokens
 from mrhsm_p11.tokendir.files import TokenDirectory
 
+LONGER = int(os.environ.get("MRHSM_HOSTS_LONGER", "1"))  # how many times more of everything: `make hosts`
 NOT_INITIALIZED = f"0x{CKR.CRYPTOKI_NOT_INITIALIZED:x}"
 GENERAL_ERROR = f"0x{CKR.GENERAL_ERROR:x}"
 Doctored = Callable[[str, "str | None"], Path]
@@ -126,10 +127,33 @@ def test_leaves_what_is_the_hosts_alone(host: Host) -> None:
     assert {"SIGINT caught 1", "SIGTERM caught 1"} < set(lines)
 
 
-@pytest.mark.parametrize("threads", [0, 4])
-def test_forks_with_threads_inside(host: Host, threads: int) -> None:
-    lines = ended_well(host("forks", "25", str(threads))).splitlines()
-    assert lines == ["initialize 0x0", "bad 0", "hung 0", "failures 0", "worked 1", "finalize 0x0"]
+SCENARIOS = ["idle", "busy", "passing", "nested", "exec", "vfork", "spawn", "stranger", "exit", "early"]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_forks(host: Host, scenario: str) -> None:
+    ended = host("forks", scenario, str(4 * LONGER))
+    assert ended.returncode == 0, ended
+    assert ended.stdout.splitlines() == ["bad 0", "hung 0", "failures 0", "worked 1", "finalize 0x0"]
+
+
+HOW = ["return", "exit", "thread", "quick", "direct", "handler", "final", "late"]
+
+
+@pytest.mark.parametrize("what", ["busy", "waiting"])
+@pytest.mark.parametrize("how", HOW)
+def test_exits_with_calls_in_flight(host: Host, how: str, what: str) -> None:
+    for _ in range(LONGER):
+        assert ended_well(host("exits", how, what)) == ""
+
+
+@pytest.mark.parametrize(("what", "times"), [("threads", 2000), ("restarts", 150), ("reloads", 50), ("cancelled", 300)])
+def test_memory_is_flat(host: Host, what: str, times: int) -> None:
+    ended = host("many", what, str(times * LONGER))
+    assert ended.returncode == 0, ended
+    finalized, failures, threads, grown = ended.stdout.splitlines()
+    assert (finalized, failures, threads) == ("finalize 0x0", "failures 0", "threads 1")
+    assert int(grown.removeprefix("grown ")) < 2048, ended
 
 
 SLOW = """

@@ -322,7 +322,7 @@ def test_the_so_waits_longer_and_is_never_locked(
     file_token: TokenOnDisk, monkeypatch: pytest.MonkeyPatch, cheap: None
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(tokens.time, "sleep", waits.append)
+    monkeypatch.setattr(tokens.hostcalls, "pause", waits.append)
     for _ in range(9):
         with pytest.raises(PinIncorrect):
             tokens.login_so(file_token.directory, file_token.entry, WRONG)

@@ -53,6 +53,7 @@ def register(ffi: Any, lib: Any) -> None:
     hostcalls.install(
         around_wait=lambda: _Around((lib.sigpipe_block, lib.gate_pause), (lib.gate_resume, lib.sigpipe_restore)),
         around_io=lambda: _Around((lib.sigpipe_block,), (lib.sigpipe_restore,)),
+        ending=lib.process_ends,
     )
     if lib.python_is_ours():
         engine.warm_up()  # a first use under way while the host forks would leave the child a lock held for ever

@@ -52,13 +52,13 @@ class InitializeArgs(Protocol):
 
 
 def initialize(args: InitializeArgs | None) -> None:
-    """Start the library; nothing connects. We lock with the system's own means only."""
+    """Start the library; nothing connects. We lock with the system's own means only, and may do without threads."""
     if args is not None:
         if args.reserved or args.callbacks not in (0, CALLBACKS):
             raise ArgumentsBad("pReserved is set, or only some of the mutex functions are given")
         if args.callbacks and not args.flags & CKF.OS_LOCKING_OK:
             raise CantLock("the library locks with the system's mutexes, which CKF_OS_LOCKING_OK must allow")
-    provider.start()
+    provider.start(threads=args is None or not args.flags & CKF.LIBRARY_CANT_CREATE_OS_THREADS)
 
 
 def finalize(reserved: bool) -> None:
@@ -152,9 +152,7 @@ def wait_for_slot_event(flags: int, reserved: bool) -> int:
     while (slot := current.slots.take_event()) is None:
         if flags & CKF.DONT_BLOCK:
             raise NoEvent
-        with hostcalls.around_wait():
-            stopped = current.stopped.wait(LOOK_AGAIN_S)
-        if stopped:
+        if hostcalls.wait(current.stopped.wait, LOOK_AGAIN_S) or hostcalls.ending():
             raise CryptokiNotInitialized
     return slot
 

@@ -11,8 +11,6 @@ import contextlib
 import errno
 import os
 import select
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -115,8 +113,16 @@ class Race:
         poll = select.poll()
         for lane in self._running:
             poll.register(*lane.wait)
-        with hostcalls.around_wait():
-            found = {descriptor for descriptor, _ in poll.poll(max(0.0, until - now) * 1000 + 1)}
+        found: set[int] = set()
+
+        def look(seconds: float) -> bool:
+            found.update(descriptor for descriptor, _ in poll.poll(seconds * 1000 + 1))
+            return bool(found)
+
+        hostcalls.wait(look, max(0.0, until - now))
+        if hostcalls.ending():
+            for lane in (*self._running, *self._waiting):
+                lane.limit = Deadline(0)
         return [lane for lane in self._running if lane.wait[0] in found or (lane.limit and lane.limit.passed)]
 
     def _advance(self, lane: Lane) -> ssl.SSLSocket | None:
@@ -267,18 +273,17 @@ class _LookUp:
     def on_thread(self) -> Generator[Wait, None, None]:
         bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
-            thread = threading.Thread(target=self._run, args=(os.dup(bell),), name="kmip-resolve", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                self._ask()  # no thread to be had: better late than never
-            else:
+            own = os.dup(bell)
+            if hostcalls.start_thread("kmip-resolve", lambda: self._run(own)):
                 yield bell, select.POLLIN
+            else:  # the system's own time limit holds
+                os.close(own)
+                with hostcalls.around_wait():
+                    self._ask()
         finally:
             os.close(bell)
 
     def _run(self, bell: int) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are for the host's threads
         try:
             self._ask()
         finally:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from mrhsm_p11 import log
+from mrhsm_p11 import hostcalls, log
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.kmip.dialing import HEAD_START_S
 from mrhsm_p11.kmip.errors import KMIPError, TimedOut, Unreachable, combined
@@ -278,7 +278,7 @@ class Pool:
                 turn.acquire()
                 state.queue.append(turn)
         try:
-            if turn is not None and not turn.acquire(timeout=deadline.remaining_s()):
+            if turn is not None and not hostcalls.wait(lambda s: turn.acquire(timeout=s), deadline.remaining_s()):
                 servers = ", ".join(map(str, self.endpoints))
                 raise TimedOut(f"all {self._size} connections to {servers} were in use until the deadline", servers)
             yield

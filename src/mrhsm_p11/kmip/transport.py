@@ -177,9 +177,7 @@ def _wait(descriptor: int, events: int, deadline: Deadline) -> None:
     poll = select.poll()
     poll.register(descriptor, events)
     remaining_s = deadline.remaining_s()
-    with hostcalls.around_wait():
-        ready = remaining_s > 0 and poll.poll(remaining_s * 1000 + 1)
-    if not ready:
+    if remaining_s <= 0 or not hostcalls.wait(lambda seconds: poll.poll(seconds * 1000 + 1), remaining_s):
         raise TimeoutError
 
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 
-from mrhsm_p11 import config, log
+from mrhsm_p11 import config, hostcalls, log
 from mrhsm_p11.errors import (
     CryptokiAlreadyInitialized,
     CryptokiNotInitialized,
@@ -90,8 +90,11 @@ def session(handle: int) -> Session:
     return require().session(handle)
 
 
-def start() -> None:
-    """Make the provider. A configuration that cannot be read is refused: it could mean other tokens."""
+def start(*, threads: bool = True) -> None:
+    """Make the provider, which has no `threads` of its own where the host forbids them.
+
+    A configuration that cannot be read is refused: it could mean other tokens.
+    """
     global current  # noqa: PLW0603
     with _changing:
         if current is not None:
@@ -100,6 +103,7 @@ def start() -> None:
             settings = config.load()
             log.open_target(settings.log_path, settings.log_level)
             current = Provider(settings)
+            hostcalls.allow_threads(threads)
         except MrhsmError as error:
             log.error(str(error))
             raise FunctionFailed(str(error)) from error

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from mrhsm_p11 import hostcalls
 from mrhsm_p11.tokendir import posix
 
 LOCK = ".lock"
@@ -25,18 +26,38 @@ class FolderLock:
     def acquire(self, open_folder: Callable[[], int], *, exclusive: bool, timeout_s: float) -> None:
         """Wait for the lock. Raises TimeoutError, or OSError where the lock file cannot be opened."""
         until = time.monotonic() + timeout_s
-        if not self._threads.acquire(timeout=timeout_s):
-            raise TimeoutError
+        if not self._threads.acquire(blocking=False):
+            self._wait_for_thread(timeout_s)
         try:
             if self._depth == 0:
-                self._fd = _open_exclusive(open_folder()) if exclusive else _open_shared(open_folder())
-                _wait(self._fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, until)
+                self._wait_for_process(open_folder, exclusive, until)
             self._depth += 1
         except BaseException:
             if self._depth == 0:
                 self._close()
             self._threads.release()
             raise
+
+    def _wait_for_thread(self, timeout_s: float) -> None:
+        if not hostcalls.wait(lambda seconds: self._threads.acquire(timeout=seconds), timeout_s):
+            raise TimeoutError
+
+    def _wait_for_process(self, open_folder: Callable[[], int], exclusive: bool, until: float) -> None:
+        while not self._locked(open_folder, exclusive):
+            if time.monotonic() >= until:
+                raise TimeoutError
+            hostcalls.pause(POLL_S)
+
+    def _locked(self, open_folder: Callable[[], int], exclusive: bool) -> bool:
+        """Lock the file unless another process has it; then no descriptor stays, for a fork would share the lock."""
+        self._fd = _open_exclusive(open_folder()) if exclusive else _open_shared(open_folder())
+        try:
+            if self._fd >= 0:
+                fcntl.flock(self._fd, fcntl.LOCK_NB | (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH))
+        except BlockingIOError:
+            self._close()
+            return False
+        return True
 
     def release(self) -> None:
         """Undo one `acquire`."""
@@ -68,15 +89,3 @@ def _open_shared(folder_fd: int) -> int:
         return -1
     finally:
         os.close(folder_fd)
-
-
-def _wait(fd: int, kind: int, until: float) -> None:
-    while fd >= 0:
-        try:
-            fcntl.flock(fd, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                raise TimeoutError from None
-            time.sleep(POLL_S)
-        else:
-            return

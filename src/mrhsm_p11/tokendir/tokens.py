@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from mrhsm_p11 import hostcalls
 from mrhsm_p11.errors import PinIncorrect, PinLocked, UserPinNotInitialized
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir import attempts, codec, entries, pinfile, sealing, signing
@@ -141,7 +141,7 @@ def login_so(directory: TokenDirectory, entry: TokenEntry, pin: Secret, *, accep
     record = entry.so_pin
     wrong = attempts.wrong(directory, entry.serial, "so", record)
     if wrong >= SO_FREE_ATTEMPTS:
-        time.sleep(min(SO_DELAY_S * 2 ** min(wrong - SO_FREE_ATTEMPTS, 8), SO_LONGEST_DELAY_S))
+        hostcalls.pause(min(SO_DELAY_S * 2 ** min(wrong - SO_FREE_ATTEMPTS, 8), SO_LONGEST_DELAY_S))
     try:
         opened = sealing.open_pin(record, pin, entry.serial, "so")
     except PinIncorrect:
