@@ -242,19 +242,22 @@ static int start_interpreter(void)
     return prepared;
 }
 
-/* Before start_mutex is first locked: a child must not find it locked by a thread that it does not have. */
+/* Before start_mutex is first locked: a child must not find it locked by a thread that it does not have. All handlers
+ * at once: a fork that waits for the start does not see those that the start adds. */
 static pthread_once_t watch_fork_once = PTHREAD_ONCE_INIT;
 static int fork_is_watched;
 
 static void watch_fork(void)
 {
-    fork_is_watched = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
+    fork_is_watched =
+        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0 &&
+        pthread_atfork(isolated_before_fork, isolated_after_fork_in_parent, isolated_after_fork_in_child) == 0;
 }
 
 /* No interpreter starts here: each C_Initialize starts a process that has one (isolate.c). */
 static int start_isolated(void)
 {
-    if (pthread_atfork(isolated_before_fork, isolated_after_fork_in_parent, isolated_after_fork_in_child) != 0) {
+    if (!fork_is_watched) {
         refuse("out of memory");
         return FAILED;
     }

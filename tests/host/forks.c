@@ -209,10 +209,16 @@ static int early_process(void)
         pid_t pid = fork();
         if (pid == 0)
             _exit(anew_or_first());
-        bad += ending_of(pid) != 0;
+        int ending = ending_of(pid);
+        if (ending)
+            printf("child of its first moments ended %d\n", ending);
+        bad += ending != 0;
     }
     join(threads[0]);
     join(threads[1]);
+    if (failures)
+        printf("failures %lu\n", failures);
+    fflush(stdout);
     return bad + (failures != 0);
 }
 
