@@ -261,7 +261,7 @@ static int start_isolated(void)
         refuse("out of memory");
         return FAILED;
     }
-    atexit(at_exit);
+    atexit(isolated_at_exit);
     return ISOLATED;
 }
 

@@ -67,13 +67,11 @@ static void gate_leave(void)
     pthread_setcancelstate(cancel_state, NULL);
 }
 
-/* Wait until no call is inside, for at most this long; 0 when one still is. */
-static int gate_close(long milliseconds)
+/* The point in time that pthread_*_timed*lock() takes. */
+static struct timespec in_milliseconds(long milliseconds)
 {
     struct timespec until;
 
-    if (inside)
-        return 0; /* a signal handler that interrupted one of our calls: waiting for ourselves is no use */
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += milliseconds / 1000;
     until.tv_nsec += milliseconds % 1000 * 1000000;
@@ -81,6 +79,16 @@ static int gate_close(long milliseconds)
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
+    return until;
+}
+
+/* Wait until no call is inside, for at most this long; 0 when one still is. */
+static int gate_close(long milliseconds)
+{
+    struct timespec until = in_milliseconds(milliseconds);
+
+    if (inside)
+        return 0; /* a signal handler that interrupted one of our calls: waiting for ourselves is no use */
     return pthread_rwlock_timedwrlock(&gate, &until) == 0;
 }
 

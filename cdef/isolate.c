@@ -431,6 +431,21 @@ static void end_process(void)
             continue;
 }
 
+/* Calls under way come back: an exit handler of the host may be about to join their threads. The process itself ends
+ * with ours. */
+static void isolated_at_exit(void)
+{
+    struct timespec until = in_milliseconds(EXIT_WAIT_MS);
+
+    at_exit();
+    if (pthread_mutex_timedlock(&isolated.mutex, &until) != 0)
+        return; /* only by a signal handler that interrupted the thread that has it */
+    isolated.running = 0;
+    for (struct link *link = isolated.links; link; link = link->next)
+        shutdown(link->descriptor, SHUT_RDWR);
+    pthread_mutex_unlock(&isolated.mutex);
+}
+
 /* ---- what begins and ends it ---- */
 
 enum { FUNCTION_INITIALIZE, FUNCTION_FINALIZE }; /* the first two of pkcs11f.h */
@@ -468,13 +483,21 @@ static CK_RV isolated_finalize(CK_ULONG *arguments)
     return rv;
 }
 
+/* No cancellation point, as a call of our own interpreter is none. */
 static CK_RV call_isolated(CK_ULONG function, CK_ULONG *arguments, CK_ULONG count)
 {
+    int cancel_state_before;
+    CK_RV rv;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state_before);
     if (function == FUNCTION_INITIALIZE)
-        return isolated_initialize(arguments);
-    if (function == FUNCTION_FINALIZE)
-        return isolated_finalize(arguments);
-    return ask_isolated(function, arguments, count);
+        rv = isolated_initialize(arguments);
+    else if (function == FUNCTION_FINALIZE)
+        rv = isolated_finalize(arguments);
+    else
+        rv = ask_isolated(function, arguments, count);
+    pthread_setcancelstate(cancel_state_before, NULL);
+    return rv;
 }
 
 /* ---- fork ---- */
