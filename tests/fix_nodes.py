@@ -28,6 +28,7 @@ STORES: dict[str, object] = {
     "file": None,
     "appliance": "appliance",
     "nine operations": {"nine": True},
+    "one operation a message": {"refuse_batches": True},
     "nine operations, ends the old": {"nine": True, "rekey_deactivates": True},
     "no re-key, names unique": {"refuse_operations": ("REKEY",), "unique_names": True},
     "stock server": "stock_appliance",

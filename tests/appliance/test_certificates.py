@@ -63,6 +63,7 @@ def faults(certificates: Certificates, name: str) -> set[str]:
 
 FAULTS = {
     "server-expired": {"time"},
+    "server-not-yet-valid": {"time"},
     "server-wrong-name": {"name"},
     "server-other-ca": {"issuer"},
     "client-expired": {"time"},

@@ -48,6 +48,8 @@ REFUSALS: dict[str, dict[str, object]] = {
     "the nine, no blob": {"nine": True, "refuse_attributes": (ASI, "x-"), "unique_names": True},
     "destroyed objects stay listed": {"keep_destroyed": True},
     "the nine, and they stay listed": {"nine": True, "keep_destroyed": True},
+    "one operation a message": {"refuse_batches": True},
+    "the nine, one a message": {"nine": True, "refuse_batches": True},
 }
 
 

@@ -55,6 +55,8 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
     def process_request(self, request: Any, credential: Any = None) -> Any:
         operations = ",".join(item.operation.value.name for item in request.batch_items)
         _log.info("%s %s", request.request_header.protocol_version, operations)
+        if self._options.refuse_batches and len(request.batch_items) > 1:
+            raise exceptions.InvalidMessage("One operation a message, please.")
         with self._lock:
             self._id_placeholder = None  # PyKMIP keeps it from request to request and client to client
             return super().process_request(request, credential)

@@ -49,6 +49,7 @@ HELP = {
     "tls12": "no TLS 1.3",
     "limit": "bytes of one message (8388608)",
     "idle": "seconds after which an idle connection is cut (never)",
+    "refuse_batches": "refuse messages of more than one operation",
     "nosync": "do not wait for the disk",
     "with_parent": "end when standard input ends",
 }

@@ -36,6 +36,7 @@ class Options:
     tls12: bool = False  # no TLS 1.3
     limit: int = 8 << 20  # bytes of one message
     idle: float = 0.0  # seconds until an idle connection is cut; 0: never
+    refuse_batches: bool = False  # messages of more than one operation
     nosync: bool = False  # do not wait for the disk, as with a temporary store
     with_parent: bool = False  # end when standard input ends
 

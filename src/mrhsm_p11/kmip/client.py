@@ -31,11 +31,15 @@ from mrhsm_p11.kmip.vocabulary import (
     KeyFormatType,
     ObjectType,
     QueryFunction,
+    ResultReason,
     RevocationReasonCode,
     Version,
 )
 
 R = TypeVar("R", bound=ResponsePayload)
+
+# With which a server that takes no batches refuses one as a whole.
+_NO_BATCHES = frozenset({ResultReason.INVALID_MESSAGE.value, ResultReason.FEATURE_NOT_SUPPORTED.value})
 
 
 class Client:
@@ -196,8 +200,29 @@ class Client:
         """
         if not requests:
             return []
+        if self.pool.refuses_batches:
+            return self._one_by_one(requests, on_error, deadline)
         request = protocol.build(requests, self.pool.version, correlation=self._correlation, on_error=on_error)
-        return self._exchange(request, deadline)
+        answers = self._exchange(request, deadline)
+        if len(requests) > 1 and all(isinstance(one, OperationFailed) and one.reason in _NO_BATCHES for one in answers):
+            # The message was refused, so nothing of it was done.
+            self.pool.refuses_batches = True
+            return self._one_by_one(requests, on_error, deadline)
+        return answers
+
+    def _one_by_one(
+        self, requests: Sequence[RequestPayload], on_error: BatchErrorContinuationOption | None, deadline: Deadline
+    ) -> list[protocol.Answer]:
+        """Ask what a server takes in no batch, one message each, and stop where a batch would."""
+        answers: list[protocol.Answer] = []
+        for payload in requests:
+            stopped = any(isinstance(one, OperationFailed) for one in answers)
+            if stopped and on_error is not BatchErrorContinuationOption.CONTINUE:
+                answers.append(protocol.not_attempted(payload, ""))
+                continue
+            request = protocol.build([payload], self.pool.version, correlation=self._correlation)
+            answers += self._exchange(request, deadline)
+        return answers
 
     def _ask(self, payload: RequestPayload, expected: type[R], deadline: Deadline) -> R:
         request = protocol.build([payload], self.pool.version, correlation=self._correlation)

@@ -114,6 +114,7 @@ class Pool:
         self._age_s = age_s
         self._head_start_s = head_start_s
         self._metrics_file = metrics_file
+        self.refuses_batches = False  # as a server of the group was seen to do
         self._transport = Transport(identity, connect_s=connect_s, response_limit=response_limit)
         self._states = {os.getpid(): _State()}
 

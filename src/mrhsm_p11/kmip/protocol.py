@@ -150,7 +150,7 @@ def _match(request: Request, items: tuple[ResponseBatchItem, ...], server: str) 
     answers: list[Answer] = []
     for batch_id, payload in zip(request.batch_ids, request.payloads, strict=True):
         item = by_id.get(batch_id)
-        answers.append(_answer(payload, item, server) if item else _not_attempted(payload, server))
+        answers.append(_answer(payload, item, server) if item else not_attempted(payload, server))
     return answers
 
 
@@ -167,7 +167,8 @@ def _failure(payload: RequestPayload, item: ResponseBatchItem, server: str) -> O
     return OperationFailed(payload.operation, status, reason, item.result_message or "", server)
 
 
-def _not_attempted(payload: RequestPayload, server: str) -> OperationFailed:
+def not_attempted(payload: RequestPayload, server: str) -> OperationFailed:
+    """Return the failure of an operation that stands behind one that failed."""
     return OperationFailed(payload.operation, ResultStatus.OPERATION_FAILED.value, 0, _STOPPED, server)
 
 
