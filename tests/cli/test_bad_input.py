@@ -126,7 +126,10 @@ def test_another_owner_is_named(home: Home, capfd: pytest.CaptureFixture[str]) -
         if folder != Path("/") and str(folder).startswith(str(home.path.parent.parent.parent)):
             folder.chmod(0o755)
     so = home.token()
-    assert main(["set", "-port", "1", *SOPIN]) == 0  # what is imported late may be unreadable for others
+    # What is imported late may be unreadable for others: a success and a failure import it before.
+    assert main(["set", "-port", "1", *SOPIN]) == 0
+    assert main(["set", "-port", "1", "-sopin", "another"]) == 1
+    capfd.readouterr()
     child = os.fork()
     if child == 0:
         status = 9

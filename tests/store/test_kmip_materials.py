@@ -151,8 +151,8 @@ def test_what_cannot_be_read_is_refused(make: Callable[[], kmip.ManagedObject], 
 def test_key_types_without_an_algorithm_travel_as_opaque_objects() -> None:
     shape = records.shape_of({CKA.CLASS: CKO.PRIVATE_KEY, CKA.KEY_TYPE: CKK.EC_EDWARDS}, 0)
     assert (shape.object_type, shape.algorithm) == (ObjectType.OPAQUE_DATA, None)
-    changes = records.changes_of({CKA.CLASS: CKO.SECRET_KEY, CKA.KEY_TYPE: CKK.EC_EDWARDS}, shape)
-    assert (changes[CKA.CLASS], changes[CKA.KEY_TYPE]) == (CKO.SECRET_KEY, CKK.EC_EDWARDS)
+    changes = records.changes_of({CKA.CLASS: CKO.PRIVATE_KEY, CKA.KEY_TYPE: CKK.EC_EDWARDS}, shape)
+    assert (changes[CKA.CLASS], changes[CKA.KEY_TYPE]) == (CKO.PRIVATE_KEY, CKK.EC_EDWARDS)
 
 
 @pytest.mark.parametrize("server", ["appliance", "stock_appliance"])
