@@ -54,6 +54,7 @@ class Config:
     cache_seconds: float = _row(300.0, "keys.cache_seconds", least=0, most=86_400)
     stale_seconds: float = _row(0.0, "keys.stale_seconds", least=0, most=86_400)
     allow_compromised: bool = _row(False, "keys.allow_compromised")
+    custody: str = _row("cached", "keys.custody", choices=("cached", "appliance"))
     foreign_objects: str = _row("read-only", "objects.foreign", choices=("read-only", "writable"))
     public_objects: str = _row("kept", "objects.public", choices=("kept", "live"))
     pin_attempts: int = _row(10, "pin.attempts", least=0, most=1_000_000)  # 0: never locked

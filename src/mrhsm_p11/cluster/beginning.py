@@ -26,6 +26,11 @@ def journal_of(so: SoToken, config: Config, command: str, now: datetime.datetime
     PemRefused, SiteFileRefused.
     """
     if so.settings.store == "kmip":
+        if config.custody == "appliance":
+            raise ClusterRefused(
+                f'{config.file} says custody = "appliance", and {command} computes with the bytes of the cluster\'s '
+                'keys, for their checksums and to encrypt them: run it with custody = "cached", then set it back'
+            )
         check_complete(so.settings.connection, now)
     name = site.cluster_name(config.conf_dir)
     journal = Journal(so, name, command)

@@ -7,6 +7,7 @@ import os
 
 from mrhsm_p11.constants import CKM
 from mrhsm_p11.crypto import engine
+from mrhsm_p11.crypto.base import Key
 from mrhsm_p11.errors import CryptokiError, MrhsmError
 from mrhsm_p11.mapping.mechanisms import ROWS
 from mrhsm_p11.secret import Secret
@@ -30,7 +31,7 @@ def encrypt(core_kek: Secret, key: Secret) -> bytes:
     return iv + engine.wrap(_ROW, iv, core_kek, key)
 
 
-def decrypt(core_kek: Secret, blob: bytes, expected_checksum: str, title: str) -> Secret:
+def decrypt(core_kek: Key, blob: bytes, expected_checksum: str, title: str) -> Secret:
     """Return the key inside a blob. Raises BlobDamaged unless its checksum is the recorded one."""
     damaged = BlobDamaged(f"the encrypted {title} does not open to the recorded key under the Core KEK")
     if len(blob) <= IV_BYTES:

@@ -5,7 +5,7 @@ A row that needs another is not tried where that one is broken; what a token of 
 
 from __future__ import annotations
 
-from mrhsm_p11.doctor import access, certificates, keys, library, places, servers
+from mrhsm_p11.doctor import access, certificates, custody, keys, library, places, servers
 from mrhsm_p11.doctor.findings import Check
 from mrhsm_p11.doctor.subjects import Node, Token
 
@@ -30,6 +30,7 @@ TOKEN: tuple[Check[Token], ...] = (
     Check("kmip", "KMIP", ("tls",), servers.kmip, "kmip"),
     Check("clock", "Clock", ("kmip",), servers.clock, "kmip"),
     Check("operations", "Rights", ("kmip",), servers.operations, "kmip"),
+    Check("custody", "Key bytes", ("login", "kmip"), custody.key_bytes, "kmip"),
     Check("sidecar", "Attributes here", ("login",), access.notes, "kmip"),
     Check("keys", "Cluster keys", ("login", "kmip"), keys.cluster_keys),
     Check("encrypted", "Encrypted keys", ("login",), keys.files),

@@ -7,10 +7,10 @@ from collections.abc import Generator, Iterator
 from mrhsm_p11 import deadline, store
 from mrhsm_p11.cluster import blob, site
 from mrhsm_p11.cluster.keys import CORE, KEYS, ClusterKey
+from mrhsm_p11.crypto.base import KeptKey, Key
 from mrhsm_p11.doctor.findings import Finding, broken, not_checked, note, warning, well
 from mrhsm_p11.doctor.subjects import Token
 from mrhsm_p11.errors import CryptokiError, MrhsmError
-from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import ClusterKeyStore, KeyState, ObjectGone
 from mrhsm_p11.tokendir.files import FileMissing
 from mrhsm_p11.tokendir.settings import ClusterRecord, KeyRecord
@@ -29,7 +29,7 @@ def cluster_keys(token: Token) -> Iterator[Finding]:
         yield warning(f"a command was cut off ({record.journal[0].command})", "run it again: it finishes its work")
     assert token.opened is not None
     keys = store.open_keys(token.opened, token.node.config)
-    core: Secret | None = None
+    core: Key | None = None
     try:
         for key in KEYS:
             known: KeyRecord | None = getattr(record, key.field)
@@ -49,12 +49,12 @@ def cluster_keys(token: Token) -> Iterator[Finding]:
 
 def _in_store(
     token: Token, keys: ClusterKeyStore, key: ClusterKey, known: KeyRecord
-) -> Generator[Finding, None, Secret | None]:
-    """Yield what is wrong with the key in the store; return its bytes where they are the recorded ones."""
+) -> Generator[Finding, None, Key | None]:
+    """Yield what is wrong with the key in the store; return what computes with it, unless it is another one."""
     what = f"{key.title}, UUID {known.uid}"
     try:
         with deadline.limit(token.node.config.deadline_s):
-            state, material = keys.state(known.uid), keys.read(known.uid, fresh=True)
+            state, material = keys.state(known.uid), keys.key(known.uid)
     except ObjectGone:
         gone = f"{what}, is not in the key store any more"
         if key.kek:
@@ -65,9 +65,13 @@ def _in_store(
     except (MrhsmError, CryptokiError) as error:
         yield broken(f"{what}, cannot be read: {error}", "see the checks of the servers, and this user's rights")
         return None
-    token.secrets.append(material)
     if state is not KeyState.ACTIVE:
         yield _inactive(what, key, state)
+    if isinstance(material, KeptKey):
+        if state is KeyState.ACTIVE:
+            yield well(f"{what}, is active, and its bytes stay at the key manager")
+        return material
+    token.secrets.append(material)
     if blob.checksum(material) != known.checksum:
         yield broken(f"{what}, has another SHA-256 than recorded: it is not the same key", _BACKUP)
         return None
@@ -101,7 +105,7 @@ def _inactive(what: str, key: ClusterKey, state: KeyState) -> Finding:
     return warning(f"{what}, was deactivated: it still decrypts and nothing more", advice)
 
 
-def _encrypted(key: ClusterKey, known: KeyRecord, core: Secret | None) -> Iterator[Finding]:
+def _encrypted(key: ClusterKey, known: KeyRecord, core: Key | None) -> Iterator[Finding]:
     if core is None:
         yield not_checked(f"the encrypted {key.title} is not checked: there is no Core KEK to open it")
         return

@@ -10,11 +10,12 @@ from mrhsm_p11.errors import (
     ArgumentsBad,
     CantLock,
     CryptokiNotInitialized,
+    MechanismInvalid,
     NoEvent,
     SessionExists,
 )
 from mrhsm_p11.secret import Secret
-from mrhsm_p11.token import login, provider, usage
+from mrhsm_p11.token import custody, login, provider, usage
 from mrhsm_p11.token.slots import Slot
 from mrhsm_p11.tokendir.sealing import PIN_MAX_BYTES, PIN_MIN_BYTES
 
@@ -114,15 +115,18 @@ def get_token_info(slot_id: int) -> tuple[str | int | Version, ...]:
 
 def get_mechanism_list(slot_id: int) -> list[int]:
     current = provider.require()
-    current.slot(slot_id)
-    return [row.type for row in usage.offered(current.config)]
+    seen = custody.served(current.config, current.slot(slot_id))
+    return [row.type for row in usage.offered(current.config) if custody.told_flags(row, seen)]
 
 
 def get_mechanism_info(slot_id: int, type: int) -> tuple[int, int, int]:
     current = provider.require()
-    current.slot(slot_id)
+    seen = custody.served(current.config, current.slot(slot_id))
     row = usage.mechanism_row(current.config, type)
-    return row.min_key, row.max_key, row.told_flags
+    flags = custody.told_flags(row, seen)
+    if not flags:
+        raise MechanismInvalid("the key manager does not do this with the keys that it keeps")
+    return row.min_key, row.max_key, flags
 
 
 def init_token(slot_id: int, pin: Secret | None, label: bytes) -> None:

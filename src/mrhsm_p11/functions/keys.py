@@ -7,10 +7,12 @@ from collections.abc import Callable
 from mrhsm_p11 import log
 from mrhsm_p11.constants import CKA, CKF, CKO
 from mrhsm_p11.crypto import engine, material, secret_keys
+from mrhsm_p11.crypto.base import KeptKey
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.errors import (
     ArgumentsBad,
     AttributeValueInvalid,
+    KeyFunctionNotPermitted,
     KeyHandleInvalid,
     KeyNotWrappable,
     KeyUnextractable,
@@ -117,7 +119,10 @@ def unwrap_key(
     row, unwrapping = usage.permit(token, usage.UNWRAP, asked, unwrapping_key)
 
     def unwrap() -> Secret:
-        plain = engine.unwrap(row, _without_generator(asked.parameter), unwrapping.key(), wrapped)
+        kek = unwrapping.key()
+        if isinstance(kek, KeptKey) and rules.decode(template).get(CKA.TOKEN) is True:
+            raise KeyFunctionNotPermitted("no token key is unwrapped where its bytes would pass through here")
+        plain = engine.unwrap(row, _without_generator(asked.parameter), kek, wrapped)
         _require_checksum(token, asked, wrapped, plain)
         return plain
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from mrhsm_p11 import log
 from mrhsm_p11.deadline import Deadline
+from mrhsm_p11.kmip import crypto_payloads, protocol
 from mrhsm_p11.kmip import object_payloads as payloads
-from mrhsm_p11.kmip import protocol
-from mrhsm_p11.kmip.attributes import Attribute, RevocationReason
+from mrhsm_p11.kmip.attributes import Attribute, CryptographicParameters, RevocationReason
 from mrhsm_p11.kmip.errors import KMIPError, OperationFailed, ProtocolError
 from mrhsm_p11.kmip.objects import OBJECT_TYPES, KeyWrappingSpecification, ManagedObject, TemplateAttribute
 from mrhsm_p11.kmip.payload import RequestPayload, ResponsePayload
@@ -186,6 +186,62 @@ class Client:
             unique_identifier=uid, offset=offset_s, template_attribute=_template(held) if held else None
         )
         return self._ask(request, payloads.RekeyResponse, deadline).unique_identifier
+
+    def encrypt(
+        self,
+        uid: str,
+        data: bytes,
+        parameters: CryptographicParameters,
+        *,
+        iv: bytes | None = None,
+        aad: bytes | None = None,
+        deadline: Deadline,
+    ) -> crypto_payloads.EncryptResponse:
+        """Have the server encrypt; `aad` needs KMIP 1.4, as the tag in the reply does. Needs KMIP 1.2."""
+        request = crypto_payloads.EncryptRequest(
+            unique_identifier=uid,
+            cryptographic_parameters=parameters,
+            data=data,
+            iv_counter_nonce=iv,
+            authenticated_encryption_additional_data=aad,
+        )
+        return self._ask(request, crypto_payloads.EncryptResponse, deadline)
+
+    def decrypt(
+        self,
+        uid: str,
+        data: bytes,
+        parameters: CryptographicParameters,
+        *,
+        iv: bytes | None = None,
+        aad: bytes | None = None,
+        tag: bytes | None = None,
+        deadline: Deadline,
+    ) -> crypto_payloads.DecryptResponse:
+        """Have the server decrypt; `aad` and `tag` need KMIP 1.4. Needs KMIP 1.2."""
+        request = crypto_payloads.DecryptRequest(
+            unique_identifier=uid,
+            cryptographic_parameters=parameters,
+            data=data,
+            iv_counter_nonce=iv,
+            authenticated_encryption_additional_data=aad,
+            authenticated_encryption_tag=tag,
+        )
+        return self._ask(request, crypto_payloads.DecryptResponse, deadline)
+
+    def sign(
+        self, uid: str, data: bytes, parameters: CryptographicParameters, *, deadline: Deadline
+    ) -> crypto_payloads.SignResponse:
+        """Have the server hash and sign. Needs KMIP 1.2."""
+        request = crypto_payloads.SignRequest(unique_identifier=uid, cryptographic_parameters=parameters, data=data)
+        return self._ask(request, crypto_payloads.SignResponse, deadline)
+
+    def mac(
+        self, uid: str, data: bytes, parameters: CryptographicParameters, *, deadline: Deadline
+    ) -> crypto_payloads.MACResponse:
+        """Have the server compute a MAC. Needs KMIP 1.2."""
+        request = crypto_payloads.MACRequest(unique_identifier=uid, cryptographic_parameters=parameters, data=data)
+        return self._ask(request, crypto_payloads.MACResponse, deadline)
 
     def batch(
         self,

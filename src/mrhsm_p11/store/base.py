@@ -183,6 +183,13 @@ class ClusterKeyStore(ABC):
     def read(self, uid: str, *, fresh: bool = False) -> Secret:
         """Return the key's bytes; `fresh` reads past every cache on a new connection. Raises ObjectGone."""
 
+    def key(self, uid: str) -> Key:
+        """Return what computes with the key: its bytes, read past every cache, or what asks the store.
+
+        Raises ObjectGone.
+        """
+        return self.read(uid, fresh=True)
+
     @abstractmethod
     def revoke(self, uid: str) -> None:
         """Revoke with reason Cessation of Operation; never destroys. Already revoked is success."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mrhsm_p11.constants import CK, CKA, CKO
 from mrhsm_p11.crypto import material
+from mrhsm_p11.crypto.base import KeptKey
 from mrhsm_p11.errors import AttributeSensitive, AttributeTypeInvalid, ObjectHandleInvalid
 from mrhsm_p11.mapping import attributes
 from mrhsm_p11.store.base import ObjectGone, Record, Store, Value
@@ -118,12 +119,17 @@ class Object:
             return False
 
     def _from_material(self, cka: int, *, secret: bool) -> Value | None:
+        if not secret and self._public is not None and cka in self._public:
+            return self._public[cka]
+        held = self.store.key(self.uid) if self.cls in KEY_CLASSES else self.material()
+        if isinstance(held, KeptKey):
+            return None  # what is known of a key that stays in its store is in the record
         if secret:
-            return material.derived(self.cls, self.key_type, self.material()).get(cka)
+            return material.derived(self.cls, self.key_type, held).get(cka)
         if self._public is None:
-            self._public = dict(material.public_derived(self.cls, self.key_type, self.material()))
+            self._public = dict(material.public_derived(self.cls, self.key_type, held))
         found = self._public.get(cka)
-        return found if found is not None else material.derived(self.cls, self.key_type, self.material()).get(cka)
+        return found if found is not None else material.derived(self.cls, self.key_type, held).get(cka)
 
     def _computed(self, cka: int) -> Value | None:
         if cka == CKA.UNIQUE_ID:
@@ -144,7 +150,8 @@ class Object:
         """Both halves of a pair and its certificate get the same one, on every host; see "Objects" in the decisions."""
         if self.cls == CKO.SECRET_KEY:
             return hashlib.sha256(self.uid.encode()).digest()[:ID_BYTES]
-        public_key = self._from_material(CKA.PUBLIC_KEY_INFO, secret=False)
+        said = self.record.attributes.get(CKA.PUBLIC_KEY_INFO)
+        public_key = said if said is not None else self._from_material(CKA.PUBLIC_KEY_INFO, secret=False)
         return hashlib.sha1(public_key, usedforsecurity=False).digest() if isinstance(public_key, bytes) else b""
 
 

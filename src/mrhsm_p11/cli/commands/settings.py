@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mrhsm_p11.cli import pins
+from mrhsm_p11.cli import pins, progress
 from mrhsm_p11.cli.commands.opening import TOKEN, as_officer, now
 from mrhsm_p11.cli.options import Command, Given, Option, UsageError
-from mrhsm_p11.cluster import setup
+from mrhsm_p11.cluster import custody, setup
 from mrhsm_p11.cluster.connection import KMIP_VERSIONS, Change, changed
 from mrhsm_p11.config import Config
+from mrhsm_p11.errors import CryptokiError, MrhsmError
 from mrhsm_p11.tokendir import entries
 from mrhsm_p11.tokendir.files import TokenDirectory
 from mrhsm_p11.tokendir.settings import STORES, Connection
+from mrhsm_p11.tokendir.tokens import SoToken
 
 CONNECTION = (
     Option("-cacert", "ca-cert", "Path to KMIP server CA certificate (or chain) in PEM format"),
@@ -55,6 +57,21 @@ def set_(given: Given, config: Config) -> None:
         raise UsageError("nothing to set: mrhsm set -help lists what can be set")
     with as_officer(given, config) as so:
         setup.configure(so, change(given), store=given.get("-storetype"), active=active(given), now=now())
+        _follow_custody(so, config)
+
+
+def _follow_custody(so: SoToken, config: Config) -> None:
+    """Where key bytes are to stay at the key managers: note what those do, and say which keys are left behind."""
+    if not custody.applies(so, config):
+        return
+    try:
+        with progress.during("Trying what the key manager does with the keys it keeps"):
+            left = custody.left_behind(so, config, custody.probe(so, config))
+    except (MrhsmError, CryptokiError) as error:
+        left = []
+        print(f"The settings are saved. What the key manager does with the keys it keeps is not known: {error}")
+    for name in left:
+        print(f"This key cannot be used while its bytes stay at the key manager: {name}")
 
 
 def remove(given: Given, config: Config) -> None:

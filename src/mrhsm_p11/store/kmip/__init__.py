@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mrhsm_p11.store.kmip.inspecting import Inspection
     from mrhsm_p11.store.kmip.keys import KmipKeys
     from mrhsm_p11.store.kmip.store import KmipStore
+    from mrhsm_p11.tokendir.custody import Served
     from mrhsm_p11.tokendir.settings import Connection
     from mrhsm_p11.tokendir.tokens import OpenToken, SoToken
     from mrhsm_p11.tokendir.watching import ConnectionWatch
@@ -64,6 +65,19 @@ def ping(connection: Connection, config: Config) -> list[tuple[str, str | None]]
     from mrhsm_p11.store.kmip.pinging import ping
 
     return ping(connection, config)
+
+
+def probe_custody(opened: OpenToken | SoToken, config: Config) -> Served:
+    """Find out what a token's key managers do with keys that they keep, note it beside the token, and return it.
+
+    Keys for that are made and destroyed. Raises CryptokiError, and then nothing that was noted changes.
+    """
+    from mrhsm_p11.store.kmip.probing import probe
+    from mrhsm_p11.tokendir import custody
+
+    serial, directory = opened.entry.serial, opened.directory
+    found = probe(opened.settings.connection, serial=serial, directory=directory, config=config)
+    return custody.write(directory, serial, found)
 
 
 def inspect(connection: Connection, config: Config, *, probe: bool = True) -> list[Inspection]:

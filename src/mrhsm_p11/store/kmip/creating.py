@@ -70,6 +70,7 @@ class Creator:
         serial: str,
         group: Sequence[Attribute] = (),
         undoes: bool = True,
+        marks: Callable[[Attributes], list[Attribute]] = lambda _: [],
     ) -> None:
         self._servers = servers
         self._learned = learned
@@ -78,6 +79,7 @@ class Creator:
         self._serial = serial
         self._group = list(group)
         self._undoes = undoes
+        self._marks = marks
         self._resolver = Resolver(servers, lifecycle.destroy_quietly if undoes else None)
 
     def create(self, attributes: Attributes, length: int, *, name: str = "", activates: bool = True) -> Entry | None:
@@ -167,7 +169,29 @@ class Creator:
         sent = sent_attributes(draft.shape, draft.attributes, plan, name, text) + self._group
         unique = not draft.fixed_name and not plan.plain_name
         marker = self._resolver.marker(plan, name, text, unique_name=unique)
-        return Made(self._resolver.make(lambda: ask(sent, form), marker), plan, form, name)
+        uid = self._marked(draft, lambda marks: self._resolver.make(lambda: ask(sent + marks, form), marker))
+        return Made(uid, plan, form, name)
+
+    def _marked(self, draft: Draft, make: Callable[[list[Attribute]], str]) -> str:
+        """Make the object with those of its marks that the server takes."""
+        refused = self._learned.facts.unmarked
+        marks = [] if draft.shape.object_type is ObjectType.OPAQUE_DATA else self._marks(draft.attributes)
+        left = [mark for mark in marks if mark.attribute_name not in refused]
+        while left:
+            try:
+                uid = make(left)
+            except OperationFailed as error:
+                if error.reason not in NEGOTIABLE:
+                    raise
+                left.pop()
+            else:
+                without = tuple(mark.attribute_name for mark in marks if mark not in left)
+                self._learned.note(unmarked=without)
+                return uid
+        uid = make([])
+        if marks:
+            self._learned.note(unmarked=tuple(mark.attribute_name for mark in marks))
+        return uid
 
     def _note(self, draft: Draft, made: Made, forms: Sequence[Form]) -> None:
         plan = made.plan

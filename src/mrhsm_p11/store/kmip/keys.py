@@ -14,11 +14,12 @@ from mrhsm_p11.kmip.client import Client
 from mrhsm_p11.kmip.errors import KMIPError, OperationFailed
 from mrhsm_p11.mapping.results import Fault, ServerFault
 from mrhsm_p11.secret import Secret
-from mrhsm_p11.store.base import Attributes, Candidate, ClusterKeyStore, KeyState, KeyUse, Value
+from mrhsm_p11.store.base import Attributes, Candidate, ClusterKeyStore, KeyState, KeyUse, Record, Value
 from mrhsm_p11.store.kmip import found, materials
 from mrhsm_p11.store.kmip.bare import control_filter, located, state_filters, state_in
 from mrhsm_p11.store.kmip.connection import Servers, reported, require_identifier
 from mrhsm_p11.store.kmip.creating import Creator
+from mrhsm_p11.store.kmip.custody import Custody
 from mrhsm_p11.store.kmip.learned import Learned
 from mrhsm_p11.store.kmip.lifecycle import Lifecycle
 from mrhsm_p11.store.kmip.reader import GONE, UNSUPPORTED, answers
@@ -27,6 +28,7 @@ from mrhsm_p11.store.kmip.sidecar import Sidecar
 
 if TYPE_CHECKING:
     from mrhsm_p11.config import Config
+    from mrhsm_p11.crypto.base import Key
     from mrhsm_p11.tokendir.files import TokenDirectory
     from mrhsm_p11.tokendir.settings import Connection
     from mrhsm_p11.tokendir.watching import ConnectionWatch
@@ -78,6 +80,8 @@ class KmipKeys(ClusterKeyStore):
         watch: ConnectionWatch | None = None,
     ) -> None:
         self._servers = Servers(connection, config, watch)
+        kept = config.custody == "appliance"
+        self._custody = Custody(self._servers, directory, serial) if kept else None
         self._learned = Learned(directory, serial, self._servers)
         self._lifecycle = Lifecycle(self._servers, self._learned)
         self._group = [attribute("Object Group", group)] if group else []
@@ -151,8 +155,16 @@ class KmipKeys(ClusterKeyStore):
             return KeyState.ACTIVE
         return state
 
+    def key(self, uid: str) -> Key:
+        if self._custody is None:
+            return self.read(uid, fresh=True)
+        require_identifier(uid)
+        return self._custody.key(Record(uid, {**_KEK, CKA.VALUE_LEN: KEY_BITS // 8}), lambda: None)
+
     def read(self, uid: str, *, fresh: bool = False) -> Secret:
         require_identifier(uid)
+        if self._custody is not None:
+            self._custody.refuse(Record(uid, _KEK))
 
         def get(client: Client) -> Secret:
             asked = client.fresh() if fresh else client

@@ -33,6 +33,7 @@ class Facts:
     plain_names: bool | None = None  # any label as Name; False: ASCII, with a suffix
     rekey: bool | None = None
     not_created: tuple[str, ...] = ()  # algorithms that Create refuses
+    unmarked: tuple[str, ...] = ()  # of Sensitive and Extractable, those that Create and Register refuse
     formats: tuple[str, ...] = ()  # key format types that Register refuses
 
 

@@ -67,7 +67,9 @@ def changes_of(attributes: Attributes, shape: Shape) -> Changes:
     uses = for_class(shape.cls, _variant(shape.cls, shape.key_type))
     for cka, value in attributes.items():
         of_material = cka in uses and from_material(uses[cka], attributes)
-        if not of_material and (derived.get(cka) != value or cka in _ALWAYS_SAID):
+        if cka == CKA.PUBLIC_KEY_INFO and shape.cls == CKO.PRIVATE_KEY:
+            changes[cka] = value  # told where the private key itself cannot be read
+        elif not of_material and (derived.get(cka) != value or cka in _ALWAYS_SAID):
             changes[cka] = value
     changes.update({cka: None for cka in derived if cka not in attributes and cka != CKA.VALUE_LEN})
     if (shape.cls, shape.key_type) != as_read or shape.cls == CKO.DATA:  # data may come to be Secret Data

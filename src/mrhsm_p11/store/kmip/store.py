@@ -22,6 +22,7 @@ from mrhsm_p11.store.kmip.cache import Cache
 from mrhsm_p11.store.kmip.changing import Changer
 from mrhsm_p11.store.kmip.connection import Servers, reported, require_identifier
 from mrhsm_p11.store.kmip.creating import Creator
+from mrhsm_p11.store.kmip.custody import KEPT, Custody, shown
 from mrhsm_p11.store.kmip.learned import Learned
 from mrhsm_p11.store.kmip.lifecycle import Lifecycle
 from mrhsm_p11.store.kmip.linking import link_pair
@@ -31,6 +32,7 @@ from mrhsm_p11.store.kmip.sidecar import Sidecar
 
 if TYPE_CHECKING:
     from mrhsm_p11.config import Config
+    from mrhsm_p11.crypto.base import Key
     from mrhsm_p11.tokendir.files import TokenDirectory
     from mrhsm_p11.tokendir.settings import Connection
     from mrhsm_p11.tokendir.watching import ConnectionWatch
@@ -63,6 +65,8 @@ class KmipStore(Store):
         self._cache = Cache(config.cache_seconds, config.stale_seconds)
         self._servers.followers.append(self.forget)
         self._lifecycle = Lifecycle(self._servers, self._learned)
+        kept = config.custody == "appliance"
+        self._custody = Custody(self._servers, directory, serial) if kept else None
         self._reader = Reader(self._servers, self._learned, self._sidecar, group)
         self._bare = BareReader(self._servers, self._sidecar, self._reader.group_filter)
         self._creator = Creator(
@@ -72,6 +76,7 @@ class KmipStore(Store):
             self._lifecycle,
             serial=serial,
             group=self._reader.group_filter,
+            marks=self._custody.marks if self._custody else lambda _: [],
         )
         self._changer = Changer(self._servers, self._sidecar)
         self._warned_at = -WARN_EVERY_S
@@ -79,11 +84,22 @@ class KmipStore(Store):
     # ---- new objects
 
     def insert(self, attributes: Attributes, material: Secret) -> Record:
+        if self._custody is not None and attributes.get(CKA.CLASS) in KEPT:
+            return self._insert_kept(self._custody, attributes, material)
         with reported():
             entry = self._creator.register(attributes, material)
         self._cache.keep(entry)
         self._cache.keep_material(entry.record.uid, material)
         return entry.record
+
+    def _insert_kept(self, custody: Custody, attributes: Attributes, material: Secret) -> Record:
+        """Hand a key over for good: whatever comes of it, the bytes are wiped."""
+        try:
+            with reported():
+                entry = self._creator.register(custody.prepared(attributes, material), material)
+            return self._kept(entry).record
+        finally:
+            material.wipe()
 
     def insert_pair(
         self, public: tuple[Attributes, Secret], private: tuple[Attributes, Secret]
@@ -101,10 +117,10 @@ class KmipStore(Store):
         _, key_type = kind_of(attributes)
         if key_type not in secret_keys.SHAPED:  # a server's random bytes need not have parity
             with reported():
-                entry = self._creator.create(attributes, length * 8)
+                told = self._custody.prepared(attributes, None) if self._custody else attributes
+                entry = self._creator.create(told, length * 8)
             if entry is not None:
-                self._cache.keep(entry)
-                return entry.record
+                return self._kept(entry).record
         return self.insert(attributes, secret_keys.make(key_type, length))
 
     # ---- reading
@@ -116,12 +132,24 @@ class KmipStore(Store):
                     return [entry.record for entry in self._search(wanted)]
             except NoGetAttributes:
                 log.info("the server has no Get Attributes: objects are read by Get and Locate")
+            if self._custody is not None:
+                self._custody.require_attributes()
             return [self._kept(entry).record for entry in self._bare.search(wanted)]
 
     def load(self, uid: str) -> Record:
         return self._load(uid).record
 
+    def key(self, uid: str) -> Key:
+        if self._custody is None:
+            return self.material(uid)
+        record = self._load(uid).record
+        if not self._custody.holds(record):
+            return self.material(uid)
+        return self._custody.key(record, lambda: self._cache.drop(uid))
+
     def material(self, uid: str) -> Secret:
+        if self._custody is not None:
+            self._custody.refuse(self._load(uid).record)
         known = self._cache.material(uid)
         if known is not None:
             return known
@@ -234,11 +262,15 @@ class KmipStore(Store):
                 return self._reader.look(uid, material=material)
         except NoGetAttributes:
             log.info("the server has no Get Attributes: objects are read by Get and Locate")
+        if self._custody is not None:
+            self._custody.require_attributes()
         return self._bare.look(uid)
 
     def _kept(self, entry: Entry) -> Entry:
         if entry.record.foreign and self._config.foreign_objects == "writable":
             entry = records.writable(entry)
+        if self._custody is not None:
+            entry = shown(entry)
         self._cache.keep(entry)
         return entry
 
