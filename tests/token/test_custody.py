@@ -135,9 +135,9 @@ def test_a_kept_key_unwraps_into_the_session_only(kept_token: KeptToken) -> None
     assert refused == CKR.KEY_FUNCTION_NOT_PERMITTED
 
 
-def test_nothing_tells_the_bytes(kept_token: KeptToken) -> None:
-    p11, session = kept_token.p11, kept_token.session
-    there, _ = both(kept_token)
+def test_nothing_tells_the_bytes(kept_token_alone: KeptToken) -> None:
+    p11, session = kept_token_alone.p11, kept_token_alone.session
+    there, _ = both(kept_token_alone)
     assert p11.get_bool(session, there, CKA.SENSITIVE)
     assert rv_of(p11.get, session, there, CKA.VALUE) == CKR.ATTRIBUTE_SENSITIVE
     assert p11.get_int(session, there, CKA.VALUE_LEN) == len(AES_VALUE)
@@ -149,7 +149,7 @@ def test_nothing_tells_the_bytes(kept_token: KeptToken) -> None:
             CKR.KEY_FUNCTION_NOT_PERMITTED,
             CKR.MECHANISM_PARAM_INVALID,
         )
-    assert "GET" not in ",".join(kept_token.requests()).split(",")
+    assert "GET" not in ",".join(kept_token_alone.requests()).split(",")
 
 
 def test_bad_input_is_answered_as_in_the_other_custody(kept_token: KeptToken) -> None:
