@@ -120,7 +120,9 @@ def _sizes(row: MechanismRow) -> str:
 def page(outcomes: list[Outcome]) -> str:
     """Return docs/conformance.md."""
     stores = "the same on the file store and on KMIP, where keys are cached; those of *legacy* go with `legacy = false`"
-    custody = "Appliance custody, in which keys never leave the key manager, has its own list: docs/appliance-custody.md."
+    custody = (
+        "Appliance custody, in which keys never leave the key manager, has its own list: docs/appliance-custody.md."
+    )
     functions = "Functions have [a page of their own](functions.md)."
     sections = [
         _HEAD.rstrip(),
