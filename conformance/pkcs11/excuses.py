@@ -41,6 +41,10 @@ EXCUSES: dict[str, dict[str, str]] = {
         r"test_registry_derive_wrong_key_type\[": (
             "the suite wants the simple derivations to refuse an AES key; the standard lets them take any secret key"
         ),
+        r"TestAsyncErrors::test_async_get_id": "the suite's own call of C_AsyncGetID ends before it reaches the module",
+        r"TestTLS10PreMasterKeyGen::test_tls_prf": (
+            "the suite wants a handle from CKM_TLS_PRF, whose answer is in its parameter (2.40: phKey is to be NULL)"
+        ),
         r"test_verify_signature_multipart": (
             "the suite verifies in parts with CKM_RSA_PKCS, which the standard has for single parts only"
         ),

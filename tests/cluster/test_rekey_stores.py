@@ -20,7 +20,7 @@ from mrhsm_p11.token.stores import open_all
 from mrhsm_p11.tokendir.settings import ClusterRecord
 
 pytestmark = pytest.mark.usefixtures("quick_pins", "quick_disk")
-BY_REKEY = {"appliance", "nine operations", "nine operations, ends the old"}
+BY_REKEY = {"one operation a message", "appliance", "nine operations", "nine operations, ends the old"}
 
 
 def enabled(node: Node) -> ClusterRecord:

@@ -296,6 +296,14 @@ def test_messages_are_signed_and_verified(bench: Bench, mac: int) -> None:
     assert p11.rv("C_MessageVerifyFinal", session) == CKR.OPERATION_NOT_INITIALIZED
 
 
+@pytest.mark.parametrize("function", ["MessageSign", "MessageVerify"])
+def test_a_parameter_of_signatures_is_looked_at_in_the_beginning(bench: Bench, mac: int, function: str) -> None:
+    with pytest.raises(CKError) as refused:
+        bench.p11.init(function, bench.session, CKM.SHA256_HMAC_GENERAL, mac)
+    assert refused.value.rv == CKR.MECHANISM_PARAM_INVALID
+    bench.p11.init(function, bench.session, CKM.SHA256_HMAC, mac)
+
+
 def test_no_signature_has_a_parameter_of_its_own(bench: Bench, mac: int) -> None:
     bench.p11.init("MessageSign", bench.session, CKM.SHA256_HMAC, mac)
     message = Message(bench.p11)

@@ -83,8 +83,8 @@ def _init(session: int, purpose: Purpose, asked: Mechanism | LentMechanism | Non
     if permitted.is_true(CKA.ALWAYS_AUTHENTICATE):
         raise KeyFunctionNotPermitted("the key wants a login before each message, which no message function asks for")
     process = Messages(row, mechanism, permitted)
-    if purpose is usage.MESSAGE_SIGN:
-        _signer(process)  # so that a bad parameter or size is told now
+    if (start := _STARTS.get(purpose.name)) is not None:
+        start(process)  # so that a bad parameter or size is told now
     found.messages[purpose.name] = process
 
 
@@ -256,6 +256,12 @@ def _signer(process: Messages) -> Signer:
 
 def _verifier(process: Messages) -> Verifier:
     return engine.verifier(process.row, process.mechanism.parameter, process.key_type, process.secret)
+
+
+_STARTS: dict[str, Callable[[Messages], object]] = {
+    usage.MESSAGE_SIGN.name: _signer,
+    usage.MESSAGE_VERIFY.name: _verifier,
+}
 
 
 def _require_none(lent: Lent) -> None:
