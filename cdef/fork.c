@@ -82,11 +82,9 @@ static struct timespec in_milliseconds(long milliseconds)
     return until;
 }
 
-/* Wait until no call is inside, for at most this long; 0 when one still is. */
-static int gate_close(long milliseconds)
+/* Wait until no call is inside, but not beyond this; 0 when one still is. */
+static int gate_close(struct timespec until)
 {
-    struct timespec until = in_milliseconds(milliseconds);
-
     if (inside)
         return 0; /* a signal handler that interrupted one of our calls: waiting for ourselves is no use */
     return pthread_rwlock_timedwrlock(&gate, &until) == 0;
@@ -116,7 +114,7 @@ static void before_fork(void)
     if (atomic_load(&state) != READY || !own_python)
         return;
     fork_kind = FORK_UNSAFE;
-    if (!gate_close(FORK_WAIT_MS))
+    if (!gate_close(in_milliseconds(FORK_WAIT_MS)))
         return;
     pthread_mutex_lock(&thread_state_mutex);
     thread_state_make_locked();
@@ -163,18 +161,23 @@ static void after_fork_in_child(void)
 /* ---- exit ----
  *
  * Registered after OpenSSL's own exit handler and therefore run before it. */
-enum { EXIT_WAIT_MS = 500, EXIT_NAP_MS = 2 };
+enum { EXIT_WAIT_MS = 3000, EXIT_NAP_MS = 2 };
 
 /* Calls that wait look up every 200 ms (hostcalls.py), see the end, and come back; an exit handler of the host may be
- * about to join their threads, which could not return once Python has stopped. */
+ * about to join their threads, which could not return once Python has stopped. A call that was inside when the exit
+ * began may have gone out to wait since, so the waiting ones are counted while none is inside. */
 static void let_calls_end(void)
 {
     static const struct timespec nap = {0, EXIT_NAP_MS * 1000000};
+    struct timespec until = in_milliseconds(EXIT_WAIT_MS);
 
-    for (int left = EXIT_WAIT_MS; left > 0 && atomic_load(&waiting) > 0; left -= EXIT_NAP_MS)
-        nanosleep(&nap, NULL);
-    if (gate_close(EXIT_WAIT_MS))
+    for (int naps = EXIT_WAIT_MS / EXIT_NAP_MS; naps > 0 && gate_close(until); naps--) {
+        int calls = atomic_load(&waiting);
         pthread_rwlock_unlock(&gate); /* late callers get in only to see that the process is exiting */
+        if (calls == 0)
+            return;
+        nanosleep(&nap, NULL);
+    }
 }
 
 static void at_exit(void)

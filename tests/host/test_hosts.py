@@ -166,6 +166,15 @@ def get_info():
 """
 
 
+LATE_WAIT = """
+import time
+_quick = wait_for_slot_event
+def wait_for_slot_event(*arguments):
+    time.sleep(0.3)
+    return _quick(*arguments)
+"""
+
+
 def test_a_fork_passes_a_call_that_waits_on_the_network(host: Host, doctored: Doctored) -> None:
     slow = SLOW.format(how="with hostcalls.around_wait(): time.sleep(1.5)")
     lines = ended_well(host("stuck", library=doctored("functions/general.py", slow))).splitlines()
@@ -174,6 +183,12 @@ def test_a_fork_passes_a_call_that_waits_on_the_network(host: Host, doctored: Do
     assert children == [f"child: slots {NOT_INITIALIZED}", "child: initialize 0x0", "child: slots 0x0"]
     assert "child ended 0" in lines
     assert lines[-1] == "slots 0x0"
+
+
+@pytest.mark.skipif(ISOLATED, reason="no call of this process waits in Python")
+def test_an_exit_handler_may_join_a_call_that_begins_to_wait_amid_the_exit(host: Host, doctored: Doctored) -> None:
+    library = doctored("functions/general.py", LATE_WAIT)
+    assert ended_well(host("exits", "handler", "waiting", library=library)) == ""
 
 
 def test_a_fork_passes_a_call_that_waits_for_a_token(host: Host) -> None:
