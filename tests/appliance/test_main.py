@@ -73,7 +73,7 @@ def test_listens_on_loopback_only(host: str) -> None:
         main.parse(["-host", host])
 
 
-def test_refusals_are_one_sentence() -> None:
+def test_refusals_are_one_sentence(tmp_path: Path) -> None:
     assert refusal("-host", "192.0.2.1") == (
         "mrhsm-appliance: 192.0.2.1 is not a loopback address, and a trial appliance listens on no other"
     )
@@ -83,6 +83,9 @@ def test_refusals_are_one_sentence() -> None:
     assert refusal("-store", "/nonexistent/store.sqlite") == (
         "mrhsm-appliance: cannot open the store /nonexistent/store.sqlite: No such file or directory"
     )
+    assert "cannot read the users of /nonexistent" in refusal("-users", "/nonexistent")
+    (tmp_path / "users").write_text("no password\n")
+    assert "must hold lines of name:password" in refusal("-users", str(tmp_path / "users"))
 
 
 def test_names_what_to_install() -> None:

@@ -9,7 +9,13 @@ import pytest
 
 from mrhsm_p11.kmip import codec, protocol
 from mrhsm_p11.kmip.errors import AuthenticationRefused, OperationFailed, ProtocolError
-from mrhsm_p11.kmip.messages import RequestMessage, ResponseBatchItem, ResponseHeader, ResponseMessage
+from mrhsm_p11.kmip.messages import (
+    Authentication,
+    RequestMessage,
+    ResponseBatchItem,
+    ResponseHeader,
+    ResponseMessage,
+)
 from mrhsm_p11.kmip.object_payloads import (
     ActivateRequest,
     ActivateResponse,
@@ -24,6 +30,7 @@ from mrhsm_p11.kmip.payload import RequestPayload
 from mrhsm_p11.kmip.server_payloads import protocol_version
 from mrhsm_p11.kmip.ttlv import TTLVError
 from mrhsm_p11.kmip.vocabulary import BatchErrorContinuationOption, Operation, ResultReason, ResultStatus, Version
+from mrhsm_p11.secret import Secret
 
 V: Version = (1, 2)
 SERVER = "kms1:5696"
@@ -247,3 +254,33 @@ def test_what_is_asked_in_words() -> None:
     assert protocol.build([destroy, ActivateRequest(unique_identifier="7"), destroy], V).operations == (
         "2x DESTROY, ACTIVATE"
     )
+
+
+def test_a_user_is_named_as_an_independent_reader_has_it() -> None:
+    from kmip.core import utils
+    from kmip.core.messages import messages
+
+    authentication = Authentication.of_user("me", Secret(b"my password"))
+    request = protocol.build([ActivateRequest(unique_identifier="7")], V, authentication=authentication)
+    read = messages.RequestMessage()
+    read.read(utils.BytearrayStream(bytes(request.encoding)))
+    (credential,) = read.request_header.authentication.credentials
+    assert credential.credential_type.name == "USERNAME_AND_PASSWORD"
+    assert (credential.credential_value.username, credential.credential_value.password) == ("me", "my password")
+    assert "my password" not in repr(codec.decode(RequestMessage, request.encoding))
+    without = protocol.build(
+        [ActivateRequest(unique_identifier="7")], V, authentication=Authentication.of_user("i", None)
+    )
+    sent = codec.decode(RequestMessage, without.encoding).request_header.authentication
+    assert sent is not None
+    assert sent.credential[0].credential_value.password is None
+
+
+@pytest.mark.parametrize("reason", [ResultReason.AUTHENTICATION_NOT_SUCCESSFUL, ResultReason.BAD_PASSWORD])
+def test_a_refused_user_and_a_refused_certificate_are_told_apart(reason: ResultReason) -> None:
+    authentication = Authentication.of_user("me", Secret(b"my password"))
+    request = protocol.build([ActivateRequest(unique_identifier="7")], V, authentication=authentication)
+    with pytest.raises(AuthenticationRefused, match="does not accept the password of user 'me', or that name with"):
+        protocol.parse(request, answered(request, refused(reason=reason)), SERVER)
+    with pytest.raises(AuthenticationRefused, match="does not accept our certificate"):
+        protocol.parse(one(), answered(one(), refused(reason=reason)), SERVER)

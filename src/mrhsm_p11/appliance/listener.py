@@ -13,6 +13,7 @@ from kmip.core import exceptions, utils
 from kmip.services.server import session
 
 from mrhsm_p11.appliance.options import Options
+from mrhsm_p11.appliance.users import Users
 from mrhsm_p11.errors import MrhsmError
 
 HANDSHAKE_S = 10.0
@@ -23,9 +24,16 @@ class Session(session.KmipSession):  # type: ignore[misc]  # PyKMIP is untyped
     """PyKMIP's message loop over a connection whose messages are bounded and never formatted for a log."""
 
     def __init__(
-        self, engine: Any, plain: socket.socket, address: Any, context: ssl.SSLContext, options: Options
+        self,
+        engine: Any,
+        plain: socket.socket,
+        address: Any,
+        context: ssl.SSLContext,
+        options: Options,
+        users: Users | None,
     ) -> None:
         super().__init__(engine, plain, address, name=f"{address[0]}:{address[1]}")
+        self._users = users
         self.daemon = True
         self._plain = plain
         self._context = context
@@ -42,6 +50,13 @@ class Session(session.KmipSession):  # type: ignore[misc]  # PyKMIP is untyped
             return
         except (OSError, ValueError) as problem:  # ValueError: a message that is too long
             _log.warning("%s: %s", self.name, problem)
+
+    def authenticate(self, certificate: Any, request: Any) -> Any:
+        """Return who asks; a user's name and password are demanded beside the certificate where there are users."""
+        identity = super().authenticate(certificate, request)
+        if self._users is not None and not self._users.have(request.request_header.authentication):
+            raise exceptions.PermissionDenied("A user name and its password are needed.")
+        return identity
 
     def _secured(self) -> ssl.SSLSocket:
         """Shake hands; on this thread, where a client that is gone already fails nobody but itself."""
@@ -77,6 +92,7 @@ class Listener:
         self._engine = engine
         self._options = options
         self._context = _context(options, certs)
+        self._users = Users.read(options.users) if options.users is not None else None
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         try:
             self._socket = socket.create_server((options.host, options.port), family=family, backlog=128)
@@ -90,7 +106,7 @@ class Listener:
                 plain, address = self._socket.accept()
             except ConnectionAbortedError:
                 continue  # gone before it was accepted
-            Session(self._engine, plain, address, self._context, self._options).start()
+            Session(self._engine, plain, address, self._context, self._options, self._users).start()
 
 
 def _context(options: Options, certs: Path) -> ssl.SSLContext:

@@ -36,6 +36,7 @@ HELP = {
     "port": "port (any free one)",
     "store": "SQLite file with the keys (a temporary one)",
     "certs": "folder of the certificates, made where there are none (a temporary one)",
+    "users": "file of name:password lines, one of which every request must carry (nobody is asked)",
     "server": "name of the server certificate in it (server)",
     "versions": "KMIP versions spoken (1.0,1.1,1.2,1.3,1.4)",
     "nine": "refuse all operations but the nine that a server must have",

@@ -23,6 +23,9 @@ class Options:
     port: int = 0  # 0: any free one
     store: Path | None = None  # SQLite file; None: a temporary one
     certs: Path | None = None  # folder with ca.pem, server.pem, server.key; made where absent; None: a temporary one
+    users: Path | None = (
+        None  # file of name:password lines, one of which every request must carry; None: nobody is asked
+    )
     server: str = "server"  # name of the server's certificate and key in it
     versions: tuple[str, ...] = VERSIONS[:5]
     nine: bool = False  # refuse every operation but the nine

@@ -23,6 +23,7 @@ Server {address}:
     TLS             : {tls}
     Certificate     : {certificate}
 """
+USER = "\nUser name : {username}\n"
 OWN = "{whose} certificate: {left}\n"
 GENERATION = "Generation          : {generation}\nFingerprint         : {fingerprint}\n"
 
@@ -33,6 +34,8 @@ def servers(connection: Connection, config: Config) -> str:
 
     now = datetime.datetime.now(datetime.UTC)
     text = "".join(_server(found, now) for found in kmip.inspect(connection, config, probe=False))
+    if connection.username:
+        text += USER.format(username=connection.username)
     for whose, pem in (("Client", connection.client_certificate), ("CA", connection.ca_certificate)):
         for certificate in x509.load_pem_x509_certificates(pem) if pem else ():
             text += "\n" + OWN.format(whose=whose, left=_left(certificate, now))

@@ -23,6 +23,12 @@ USER_PIN = (
 PASS_PHRASE = (
     Option("-passphrasefile", "file", "Read the pass phrase from the first line of a file, - for standard input"),
 )
+PASSWORD = (
+    Option(
+        "-username", "name", "User name for servers that want one beside the certificate; its password is asked for"
+    ),
+    Option("-passwordfile", "file", "Read that user's password from the first line of a file, - for standard input"),
+)
 INSTEAD = "-sopin or -sopinfile"
 
 
@@ -94,6 +100,18 @@ def new_pass_phrase(given: Given) -> Secret:
     if "-passphrasefile" not in given and terminal.ask("Please reenter pass phrase: ", "-passphrasefile") != phrase:
         raise WrongPin("the two entries of the pass phrase differ: nothing was written")
     return phrase
+
+
+def password(given: Given) -> Secret | None:
+    """Return the password of the user that `-username` names, None where it names none."""
+    name, file = given.get("-username"), given.get("-passwordfile")
+    if name is None:
+        if file is not None:
+            raise UsageError("-passwordfile goes with -username")
+        return None
+    if file is not None:
+        return Secret(_first_line(file, "-passwordfile"))
+    return terminal.ask(f"Enter password of {name}: ", "-passwordfile")
 
 
 def _twice(role: str, first: str, second: str, instead: str) -> Secret:

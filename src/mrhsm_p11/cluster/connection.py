@@ -11,9 +11,11 @@ from pathlib import Path
 
 from mrhsm_p11.cluster import pem
 from mrhsm_p11.errors import MrhsmError
+from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir.settings import Connection
 
 KMIP_VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4")
+USERNAME_CHARACTERS = 255
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 _BRACKETED = re.compile(r"\[(?P<host>[^\]]*)\](:(?P<port>.*))?")
 
@@ -33,6 +35,8 @@ class Change:
     client_certificate: Path | None = None
     client_key: Path | None = None
     server_names: str | None = None  # comma-separated
+    username: str | None = None
+    password: Secret | None = None  # goes with the user name; empty: none is sent
 
 
 def changed(connection: Connection, change: Change, now: datetime.datetime) -> Connection:
@@ -49,6 +53,8 @@ def changed(connection: Connection, change: Change, now: datetime.datetime) -> C
         new = replace(new, kmip_version=_version(change.kmip_version))
     if change.server_names is not None:
         new = replace(new, server_names=_server_names(change.server_names))
+    if change.username is not None:
+        new = replace(new, username=_username(change.username), password=_password(change.password))
     if change.ca_certificate is not None:
         new = replace(new, ca_certificate=pem.read_certificates(change.ca_certificate, "the CA certificate", now))
     if change.client_certificate is not None:
@@ -151,6 +157,23 @@ def _port(text: str, where: str = "") -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535):
         raise ConnectionRefused(f"{where}the port must be a number from 1 to 65535, not {text!r}")
     return int(text)
+
+
+def _username(text: str) -> str:
+    if not (text.strip() and text.isprintable() and len(text) <= USERNAME_CHARACTERS):
+        raise ConnectionRefused(f"-username: a user name has 1 to {USERNAME_CHARACTERS} printable characters")
+    return text
+
+
+def _password(password: Secret | None) -> Secret | None:
+    """Return a password as KMIP carries it: UTF-8."""
+    if not password:
+        return None
+    try:
+        password.reveal().decode()
+    except UnicodeDecodeError:
+        raise ConnectionRefused("the password of -username is not UTF-8") from None
+    return password
 
 
 def _version(text: str) -> str:

@@ -58,9 +58,8 @@ def log_in(token: Token) -> Iterator[Finding]:
         yield broken(str(error), "find out who changed it, and copy conf/tokens from a node that is sound")
         return
     token.secrets.append(token.opened.token_key)
-    key = token.opened.settings.connection.client_key
-    if key is not None:
-        token.secrets.append(key)
+    connection = token.opened.settings.connection
+    token.secrets += [secret for secret in (connection.client_key, connection.password) if secret is not None]
     yield well("the PIN opens the token, and the settings carry the SO's signature")
 
 
@@ -71,7 +70,9 @@ def connection(token: Token) -> Iterator[Finding]:
         yield broken(f"the connection lacks {', '.join(absent)}", f"mrhsm set {' ... '.join(absent)} ...")
         return
     names = f", certificate names {', '.join(configured.server_names)}" if configured.server_names else ""
-    yield well(f"{', '.join(configured.addresses)}, port {configured.port}, KMIP {configured.kmip_version}{names}")
+    user = f", user {configured.username}" if configured.username else ""
+    where = f"{', '.join(configured.addresses)}, port {configured.port}"
+    yield well(f"{where}, KMIP {configured.kmip_version}{names}{user}")
 
 
 def notes(token: Token) -> Iterator[Finding]:

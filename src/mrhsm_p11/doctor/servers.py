@@ -37,7 +37,12 @@ ADVICE: dict[Stage, tuple[tuple[str, str], ...]] = {
     Stage.KMIP: (
         ("does not speak KMIP", "mrhsm set -kmipversion with one that is offered"),
         ("is this the KMIP port", "another service has this port: correct mrhsm set -port"),
-        ("does not accept our certificate", "give the certificate's user rights on the appliance"),
+        ("does not accept the password", "mrhsm set -username with the name and the password that the appliance knows"),
+        (
+            "does not accept our certificate",
+            "give the certificate's user rights on the appliance; where it wants a name and a password: "
+            "mrhsm set -username",
+        ),
         ("may refuse our certificate", "register our client certificate at the appliance"),
         ("in time", "the appliance is too slow or hangs: look at it, then at network.deadline_seconds"),
         ("", "look at the appliance's own log"),

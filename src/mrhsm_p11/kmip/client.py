@@ -258,7 +258,7 @@ class Client:
             return []
         if self.pool.refuses_batches:
             return self._one_by_one(requests, on_error, deadline)
-        request = protocol.build(requests, self.pool.version, correlation=self._correlation, on_error=on_error)
+        request = self._request(requests, on_error)
         answers = self._exchange(request, deadline)
         if len(requests) > 1 and all(isinstance(one, OperationFailed) and one.reason in _NO_BATCHES for one in answers):
             # The message was refused, so nothing of it was done.
@@ -276,18 +276,27 @@ class Client:
             if stopped and on_error is not BatchErrorContinuationOption.CONTINUE:
                 answers.append(protocol.not_attempted(payload, ""))
                 continue
-            request = protocol.build([payload], self.pool.version, correlation=self._correlation)
-            answers += self._exchange(request, deadline)
+            answers += self._exchange(self._request([payload]), deadline)
         return answers
 
     def _ask(self, payload: RequestPayload, expected: type[R], deadline: Deadline) -> R:
-        request = protocol.build([payload], self.pool.version, correlation=self._correlation)
-        answer = self._exchange(request, deadline)[0]
+        answer = self._exchange(self._request([payload]), deadline)[0]
         if isinstance(answer, OperationFailed):
             raise answer
         if not isinstance(answer, expected):
             raise ProtocolError(f"a {type(answer).__name__} came for a {type(payload).__name__}", sent=True)
         return answer
+
+    def _request(
+        self, requests: Sequence[RequestPayload], on_error: BatchErrorContinuationOption | None = None
+    ) -> protocol.Request:
+        return protocol.build(
+            requests,
+            self.pool.version,
+            correlation=self._correlation,
+            on_error=on_error,
+            authentication=self.pool.authentication,
+        )
 
     def _exchange(self, request: protocol.Request, deadline: Deadline) -> list[protocol.Answer]:
         started, asked, result = time.monotonic(), "any server", "failed"

@@ -216,7 +216,7 @@ def _write_kind(out: bytearray, tag: int, kind: Kind, one: object, version: Vers
         ttlv.write_bytes(out, tag, kind.item_type, one.encode("utf-8", "surrogateescape"))
     elif isinstance(one, bytes) and kind.item_type == ItemType.BYTE_STRING:
         ttlv.write_bytes(out, tag, kind.item_type, one)
-    elif isinstance(one, Secret) and kind.item_type == ItemType.BYTE_STRING:
+    elif isinstance(one, Secret) and kind.item_type in _SECRETS:
         ttlv.write_bytes(out, tag, kind.item_type, one.view())
     elif isinstance(one, Structure) and kind.item_type == ItemType.STRUCTURE:
         _encode(out, tag, one, version)
@@ -224,4 +224,5 @@ def _write_kind(out: bytearray, tag: int, kind: Kind, one: object, version: Vers
         raise TTLVError(f"a {type(one).__name__} is no value of {tag_name(tag)}")
 
 
-_NOT_NUMBERS = {ItemType.STRUCTURE, ItemType.TEXT_STRING, ItemType.BYTE_STRING}
+_SECRETS = {ItemType.TEXT_STRING, ItemType.BYTE_STRING}
+_NOT_NUMBERS = {ItemType.STRUCTURE, *_SECRETS}

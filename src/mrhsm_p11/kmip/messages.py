@@ -5,12 +5,11 @@ KMIP 1.4, "Message Format".
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Annotated
 
 from mrhsm_p11.kmip.payload import payload_kinds
 from mrhsm_p11.kmip.server_payloads import ProtocolVersion
-from mrhsm_p11.kmip.structure import V1_2, V1_4, Chosen, DateTime, Get, Kind, Structure, structure
+from mrhsm_p11.kmip.structure import V1_2, V1_4, Chosen, DateTime, Get, Kind, SecretText, Structure, structure
 from mrhsm_p11.kmip.vocabulary import (
     AttestationType,
     BatchErrorContinuationOption,
@@ -19,6 +18,7 @@ from mrhsm_p11.kmip.vocabulary import (
     ResultReason,
     ResultStatus,
 )
+from mrhsm_p11.secret import Secret
 
 
 @structure
@@ -33,7 +33,7 @@ class CredentialValue(Structure):
 
     device_serial_number: str | None = None
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: SecretText | None = None
     device_identifier: str | None = None
     network_identifier: str | None = None
     machine_identifier: str | None = None
@@ -53,6 +53,18 @@ class Credential(Structure):
 @structure
 class Authentication(Structure):
     credential: tuple[Credential, ...]
+
+    @classmethod
+    def of_user(cls, username: str, password: Secret | None) -> Authentication:
+        """Return what says who asks, beside the certificate of the connection."""
+        value = CredentialValue(username=username, password=password)
+        credential = Credential(credential_type=CredentialType.USERNAME_AND_PASSWORD, credential_value=value)
+        return cls(credential=(credential,))
+
+    @property
+    def username(self) -> str:
+        """The name of the first user, "" where none is named."""
+        return next((one.credential_value.username or "" for one in self.credential), "")
 
 
 @structure

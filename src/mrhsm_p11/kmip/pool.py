@@ -20,6 +20,7 @@ from mrhsm_p11 import hostcalls, log
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.kmip.dialing import HEAD_START_S
 from mrhsm_p11.kmip.errors import KMIPError, TimedOut, Unreachable, combined
+from mrhsm_p11.kmip.messages import Authentication
 from mrhsm_p11.kmip.metrics import Meters, meters
 from mrhsm_p11.kmip.transport import Connection, Endpoint, Identity, Transport
 from mrhsm_p11.kmip.vocabulary import Version
@@ -104,11 +105,13 @@ class Pool:
         head_start_s: float = HEAD_START_S,
         response_limit: int = 8 << 20,
         metrics_file: Path | None = None,
+        authentication: Authentication | None = None,
     ) -> None:
         if not endpoints:
             raise ValueError("a pool needs at least one server")
         self.endpoints = tuple(endpoints)
         self.version = version
+        self.authentication = authentication  # sent with every request, beside the certificate
         self._size = size
         self._idle_s = idle_s
         self._age_s = age_s

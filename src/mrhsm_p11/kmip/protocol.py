@@ -28,6 +28,7 @@ from mrhsm_p11.kmip.vocabulary import (
 )
 
 CORRELATION_SINCE: Version = (1, 4)
+_NOT_AUTHENTICATED = {ResultReason.AUTHENTICATION_NOT_SUCCESSFUL.value, ResultReason.BAD_PASSWORD.value}
 
 Answer = ResponsePayload | OperationFailed
 
@@ -42,6 +43,7 @@ class Request:
     batch_ids: tuple[bytes, ...]  # empty where there is one payload: its reply is the only one
     version: Version
     correlation: str | None
+    username: str  # of who asks, "" where the certificate alone tells
     encoding: bytearray
 
     @property
@@ -88,7 +90,8 @@ def build(
         for i, payload in enumerate(payloads)
     )
     encoding = codec.encode(RequestMessage(request_header=header, batch_item=items), version)
-    return Request(tuple(payloads), batch_ids, version, correlation, encoding)
+    username = authentication.username if authentication is not None else ""
+    return Request(tuple(payloads), batch_ids, version, correlation, username, encoding)
 
 
 # Different in every message of this process, so that a late reply cannot pass for another's.
@@ -113,9 +116,10 @@ def parse(request: Request, reply: bytes | bytearray | memoryview, server: str =
     if any(not isinstance(answer, OperationFailed) for answer in answers):
         _check_header(request, message, server)
     for answer in answers:
-        if isinstance(answer, OperationFailed) and answer.reason == ResultReason.AUTHENTICATION_NOT_SUCCESSFUL.value:
+        if isinstance(answer, OperationFailed) and answer.reason in _NOT_AUTHENTICATED:
             said = f": {answer.message}" if answer.message else ""
-            raise AuthenticationRefused(f"{server} does not accept our certificate{said}", server, sent=True)
+            what = f"the password of user {request.username!r}, or that name with our" if request.username else "our"
+            raise AuthenticationRefused(f"{server} does not accept {what} certificate{said}", server, sent=True)
     return answers
 
 

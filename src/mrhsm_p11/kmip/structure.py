@@ -6,7 +6,8 @@
         digest_value: bytes | None = None                     # None is absent
         key_format_type: Annotated[KeyFormatType | int | None, V1_1] = None   # since KMIP 1.1
 
-int is Integer, the aliases below the other numbers; str, bytes and Secret, bool; a Structure; tuple[X, ...] repeats.
+int is Integer, the aliases below the other numbers and a text that is secret; str, bytes and Secret, bool; a Structure;
+tuple[X, ...] repeats.
 A union is told apart by wire type (`bytes | KeyValue`) or, for several structures, by their own tags. What a
 structure does not know, and an order it does not expect, are kept and written again where they were.
 """
@@ -29,7 +30,7 @@ S = TypeVar("S", bound="Structure")
 
 @dataclass(frozen=True, slots=True)
 class _Wire:
-    """Marks an annotation of int with another item type than Integer."""
+    """Marks an annotation with another item type than its class has."""
 
     type: int
 
@@ -45,6 +46,7 @@ LongInteger: TypeAlias = Annotated[int, _Wire(ItemType.LONG_INTEGER)]
 BigInteger: TypeAlias = Annotated[int, _Wire(ItemType.BIG_INTEGER)]
 DateTime: TypeAlias = Annotated[int, _Wire(ItemType.DATE_TIME)]  # seconds since the epoch
 Interval: TypeAlias = Annotated[int, _Wire(ItemType.INTERVAL)]  # seconds
+SecretText: TypeAlias = Annotated[Secret, _Wire(ItemType.TEXT_STRING)]  # UTF-8
 V1_1, V1_2, V1_3, V1_4 = (Since((1, minor)) for minor in range(1, 5))
 
 
@@ -161,7 +163,7 @@ _PLAIN: dict[type, int] = {
 def _kind(hint: object) -> Kind:
     if typing.get_origin(hint) is Annotated:
         wire = next(mark for mark in typing.get_args(hint) if isinstance(mark, _Wire))
-        return Kind(wire.type, int)
+        return Kind(wire.type, typing.get_args(hint)[0])
     if not isinstance(hint, type):
         raise TypeError(f"{hint!r} is no wire type")
     if issubclass(hint, enum.Enum):

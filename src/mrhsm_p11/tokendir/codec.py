@@ -1,7 +1,8 @@
 """Values to JSON and back: the fields of a frozen dataclass are its format, and nothing is guessed.
 
 Bytes and secrets travel as Base-64, tuples as lists, a missing value as null. Reading is strict: an unknown, absent or
-mistyped member raises Malformed with its path.
+mistyped member raises Malformed with its path. Only a field that came LATER is left out while it has its default value,
+so that versions with and without it read each other's files for as long as it is not used.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import typing
 
 from mrhsm_p11.secret import Secret
 
+LATER = {"later": True}  # metadata of such a field
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
 T = typing.TypeVar("T")
 
@@ -34,7 +36,11 @@ def to_json(value: object) -> Json:
     if isinstance(value, tuple):
         return [to_json(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {spec.name: to_json(getattr(value, spec.name)) for spec in dataclasses.fields(value)}
+        return {
+            spec.name: to_json(held)
+            for spec in dataclasses.fields(value)
+            if (held := getattr(value, spec.name)) != spec.default or not spec.metadata.get("later")
+        }
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -84,10 +90,10 @@ def _read_fields(kind: type, value: object, where: str) -> object:
     hints = _hints(kind)
     if not isinstance(value, dict):
         raise Malformed(f"{where} is not an object")
-    if value.keys() != hints.keys():
-        odd = sorted(value.keys() ^ hints.keys())
-        raise Malformed(f"{where} lacks or has too much: {', '.join(odd)}")
-    return kind(**{name: _read(hint, value[name], f"{where}.{name}") for name, hint in hints.items()})
+    odd = (value.keys() ^ hints.keys()) - (_later(kind) - value.keys())
+    if odd:
+        raise Malformed(f"{where} lacks or has too much: {', '.join(sorted(odd))}")
+    return kind(**{name: _read(hints[name], held, f"{where}.{name}") for name, held in value.items()})
 
 
 def _read_base64(kind: object, value: object, where: str) -> bytes | Secret:
@@ -103,6 +109,11 @@ def _read_base64(kind: object, value: object, where: str) -> bytes | Secret:
 @functools.cache
 def _hints(kind: type) -> dict[str, object]:
     return typing.get_type_hints(kind)
+
+
+@functools.cache
+def _later(kind: type) -> frozenset[str]:
+    return frozenset(spec.name for spec in dataclasses.fields(kind) if spec.metadata.get("later"))
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mrhsm_p11.secret import Secret
+from mrhsm_p11.tokendir.codec import LATER
 
 DEFAULT_PORT = 5696
 DEFAULT_KMIP_VERSION = "1.1"
@@ -22,6 +23,8 @@ class Connection:
     client_certificate: bytes = b""  # PEM
     client_key: Secret | None = None  # PEM
     server_names: tuple[str, ...] = ()  # expected in the certificates instead of the addresses
+    username: str = field(default="", metadata=LATER)  # sent beside the certificate; empty: the certificate is all
+    password: Secret | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from mrhsm_p11.cli.narration import Narration
 from mrhsm_p11.cli.options import Command, Given, Option, UsageError
 from mrhsm_p11.cli.progress import during
 from mrhsm_p11.cluster import setup, site
-from mrhsm_p11.cluster.connection import changed, missing
+from mrhsm_p11.cluster.connection import Change, changed, missing
 from mrhsm_p11.cluster.enabling import Request, enable_cluster
 from mrhsm_p11.cluster.keys import CLDB, DARE
 from mrhsm_p11.config import Config
@@ -57,12 +57,13 @@ def configure(given: Given, config: Config) -> None:
     except UsageError as error:
         raise UsageError(str(error).replace("-", PREFIX, 1)) from None
     directory = TokenDirectory(config.tokens_dir)
+    wanted = settings.change(inner)
     with _step("init"):
         entry = _existing(directory, inner)
         store = inner.get("-storetype") or (entry.store if entry else _default_store(inner))
         so_pin = _so_pin(inner, store, new=entry is None)
         if entry is None:
-            entry = _make(config, inner, store, so_pin)
+            entry = _make(config, inner, changed(Connection(), wanted, now()), store, so_pin)
     directory = TokenDirectory(config.tokens_dir)
     with contextlib.ExitStack() as held, Narration() as report:
         with _step("init"):
@@ -71,7 +72,7 @@ def configure(given: Given, config: Config) -> None:
             so = setup.login_so(directory, entry, so_pin)
             setup.bind(so, config, begin=True)
         with _step("set"):
-            _set(so, inner)
+            _set(so, wanted, inner)
         with _step("enable"):
             if "-dare" not in inner.flags:
                 keys.refuse_unchosen_dare(config)
@@ -106,16 +107,15 @@ def _so_pin(inner: Given, store: str, *, new: bool) -> Secret:
     return pins.new_so_pin(inner) if new else pins.so_pin(inner)
 
 
-def _make(config: Config, inner: Given, store: str, so_pin: Secret) -> TokenEntry:
+def _make(config: Config, inner: Given, connection: Connection, store: str, so_pin: Secret) -> TokenEntry:
     label = inner.get("-label") or DEFAULT_LABEL
-    connection = changed(Connection(), settings.change(inner), now())
     user_pin = pins.new_user_pin(inner)
     made = setup.make_token(TokenDirectory(config.tokens_dir, create=True), label, so_pin, user_pin, store, connection)
     return made.entry
 
 
-def _set(so: SoToken, inner: Given) -> None:
-    setup.configure(so, settings.change(inner), store=inner.get("-storetype"), active=None, now=now())
+def _set(so: SoToken, wanted: Change, inner: Given) -> None:
+    setup.configure(so, wanted, store=inner.get("-storetype"), active=None, now=now())
     absent = missing(so.settings.connection) if so.settings.store == "kmip" else []
     if absent:
         names = ", ".join(PREFIX + option[1:] for option in absent)

@@ -26,18 +26,20 @@ CONNECTION = (
     Option("-kmipversion", "version", f"KMIP version: {', '.join(KMIP_VERSIONS)}. Default: 1.1"),
     Option("-port", "kmip-port", "KMIP port number. Default is 5696"),
     Option("-servername", "name1,...", "Names to expect in the servers' certificates instead of -ip"),
+    *pins.PASSWORD,
     Option("-storetype", "file|kmip", "Store type. Default: kmip", choices=STORES),
 )
 LABEL = Option("-label", "text", "Label of the token, at most 32 bytes", required=True)
 ACTIVE = Option("-active", "true|false", "Use the KMIP keys, or stop using them", choices=("true", "false"))
 REMOVABLE = {
-    "-cacert": ("ca_certificate", "Remove configured CA certificate"),
-    "-clientcert": ("client_certificate", "Remove configured client certificate"),
-    "-clientkey": ("client_key", "Remove configured client private key"),
-    "-ip": ("addresses", "Remove IP addresses"),
-    "-kmipversion": ("kmip_version", "Remove KMIP version. Reverts to 1.1"),
-    "-port": ("port", "Remove KMIP port number. Reverts to 5696"),
-    "-servername": ("server_names", "Remove the expected server names"),
+    "-cacert": (("ca_certificate",), "Remove configured CA certificate"),
+    "-clientcert": (("client_certificate",), "Remove configured client certificate"),
+    "-clientkey": (("client_key",), "Remove configured client private key"),
+    "-ip": (("addresses",), "Remove IP addresses"),
+    "-kmipversion": (("kmip_version",), "Remove KMIP version. Reverts to 1.1"),
+    "-port": (("port",), "Remove KMIP port number. Reverts to 5696"),
+    "-servername": (("server_names",), "Remove the expected server names"),
+    "-username": (("username", "password"), "Remove the user name and its password"),
 }
 
 
@@ -55,8 +57,10 @@ def init(given: Given, config: Config) -> None:
 def set_(given: Given, config: Config) -> None:
     if not {option.name for option in (*CONNECTION, ACTIVE)} & given.values.keys():
         raise UsageError("nothing to set: mrhsm set -help lists what can be set")
+    pins.refuse_two_inputs(given)
+    wanted = change(given)
     with as_officer(given, config) as so:
-        setup.configure(so, change(given), store=given.get("-storetype"), active=active(given), now=now())
+        setup.configure(so, wanted, store=given.get("-storetype"), active=active(given), now=now())
         _follow_custody(so, config)
 
 
@@ -75,7 +79,7 @@ def _follow_custody(so: SoToken, config: Config) -> None:
 
 
 def remove(given: Given, config: Config) -> None:
-    names = [REMOVABLE[flag][0] for flag in REMOVABLE if flag in given.flags]
+    names = [name for flag, (fields, _) in REMOVABLE.items() if flag in given.flags for name in fields]
     if not names:
         raise UsageError("nothing to remove: mrhsm remove -help lists what can be removed")
     with as_officer(given, config) as so:
@@ -94,6 +98,8 @@ def change(given: Given) -> Change:
         client_certificate=client_certificate,
         client_key=client_key,
         server_names=given.get("-servername"),
+        username=given.get("-username"),
+        password=pins.password(given),
     )
 
 

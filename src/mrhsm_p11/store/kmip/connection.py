@@ -12,6 +12,7 @@ from mrhsm_p11 import log
 from mrhsm_p11.errors import DeviceError, MrhsmError, ObjectHandleInvalid
 from mrhsm_p11.kmip.client import Client
 from mrhsm_p11.kmip.errors import KMIPError
+from mrhsm_p11.kmip.messages import Authentication
 from mrhsm_p11.kmip.pool import Pool
 from mrhsm_p11.kmip.transport import Endpoint, Identity
 from mrhsm_p11.kmip.vocabulary import VERSIONS, Version
@@ -70,6 +71,11 @@ def identity_of(connection: Connection) -> Identity:
     return Identity(connection.ca_certificate, connection.client_certificate, connection.client_key)
 
 
+def authentication_of(connection: Connection) -> Authentication | None:
+    """Return the user name and password that are sent beside the certificate, None without."""
+    return Authentication.of_user(connection.username, connection.password) if connection.username else None
+
+
 def make_pool(connection: Connection, config: Config, version: Version | None = None) -> Pool:
     """Return the pool of a token's servers, in the configured version or another; nothing connects yet."""
     return Pool(
@@ -82,6 +88,7 @@ def make_pool(connection: Connection, config: Config, version: Version | None = 
         connect_s=config.connect_s,
         response_limit=config.response_limit,
         metrics_file=Path(config.metrics_file) if config.metrics_file else None,
+        authentication=authentication_of(connection),
     )
 
 

@@ -257,7 +257,7 @@ def _text(version: Version) -> str:
 
 def _timed(pool: Pool, payload: RequestPayload, deadline: Deadline) -> ResponseMessage:
     """Exchange one message and return all of the reply: the header tells the server's time."""
-    request = protocol.build([payload], pool.version)
+    request = protocol.build([payload], pool.version, authentication=pool.authentication)
 
     def read(reply: memoryview, server: str) -> ResponseMessage:
         protocol.parse(request, reply, server)

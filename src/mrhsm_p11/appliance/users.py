@@ -1,0 +1,41 @@
+"""Who may ask beside the certificate: names and passwords from a file, as some vendors' products demand them."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kmip.core import enums
+
+from mrhsm_p11.errors import MrhsmError
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """Passwords by name."""
+
+    passwords: dict[str, str]
+
+    @classmethod
+    def read(cls, file: Path) -> Users:
+        """Read lines of name:password. Raises MrhsmError."""
+        try:
+            lines = [line for line in file.read_text().splitlines() if line]
+        except (OSError, UnicodeDecodeError) as problem:
+            raise MrhsmError(f"cannot read the users of {file}: {problem}") from problem
+        wrong = [number for number, line in enumerate(lines, 1) if ":" not in line]
+        if wrong or not lines:
+            raise MrhsmError(f"{file} must hold lines of name:password")
+        return cls(dict(line.split(":", 1) for line in lines))
+
+    def have(self, authentication: Any) -> bool:
+        """Tell whether a request header's Authentication names one of them with the password."""
+        for credential in authentication.credentials if authentication is not None else ():
+            if credential.credential_type is enums.CredentialType.USERNAME_AND_PASSWORD:
+                value = credential.credential_value
+                known = self.passwords.get(value.username)
+                if known is not None and hmac.compare_digest(known.encode(), (value.password or "").encode()):
+                    return True
+        return False
