@@ -138,7 +138,7 @@ static int start_process(int control)
 
     birth.environment = getauxval(AT_SECURE) ? nothing : environ;
     snprintf(path, sizeof path, "%s/bin/python%d.%d", BASE_PREFIX, PY_MAJOR_VERSION, PY_MINOR_VERSION);
-    if (access(path, X_OK) != 0) {
+    if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0) { /* access() would ask for the real user */
         refuse("%s: %s", path, strerror(errno));
         return 0;
     }

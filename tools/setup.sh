@@ -7,11 +7,13 @@ python=${PYTHON:-python3}
 
 # package:command, the command that shows that the package is not needed
 packages="gcc:gcc opensc:pkcs11-tool softhsm2:softhsm2-util gnutls-bin:p11tool p11-kit:p11-kit"
-packages="$packages libnss3-tools:certutil openjdk-17-jdk-headless:javac"
+packages="$packages libnss3-tools:certutil openjdk-17-jdk-headless:javac apache2-bin:apache2"
 missing=""
 for pair in $packages; do
     command -v "${pair#*:}" >/dev/null 2>&1 || missing="$missing ${pair%:*}"
 done
+set -- /usr/lib/*/engines-3/pkcs11.so
+[ -e "$1" ] || missing="$missing libengine-pkcs11-openssl"
 # A distribution's Python keeps its headers and ensurepip in packages of their own.
 if command -v "$python" >/dev/null 2>&1; then
     "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"

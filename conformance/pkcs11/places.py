@@ -83,6 +83,8 @@ _PACKAGES = {
     **dict.fromkeys(("certutil", "modutil", "pk12util", "cmsutil", "signtool"), "libnss3-tools"),
     **dict.fromkeys(("ssh", "ssh-keygen", "ssh-agent", "ssh-add"), "openssh-client"),
     "sshd": "openssh-server",
+    "nginx": "nginx-light",
+    "apache2": "apache2-bin",
     "pkcs11-tool": "opensc",
     "softhsm2-util": "softhsm2",
     "go": "golang-go",
