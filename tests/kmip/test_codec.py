@@ -8,19 +8,30 @@ from dataclasses import fields, replace
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from kmip.core import enums as pykmip
 from kmip.core import primitives
 from kmip.core.messages import messages as pykmip_messages
 from kmip.core.utils import BytearrayStream
 
-from mrhsm_p11.kmip import attributes, codec, crypto_payloads, messages, object_payloads, objects, server_payloads, ttlv
-from mrhsm_p11.kmip.attributes import Attribute, attribute, attribute_rows, name_attribute
+from mrhsm_p11.kmip import (
+    attributes,
+    codec,
+    crypto_payloads,
+    messages,
+    object_payloads,
+    objects,
+    server_payloads,
+    ttlv,
+    typed,
+)
+from mrhsm_p11.kmip.attributes import Attribute, VendorAttribute, attribute, attribute_rows, name_attribute
 from mrhsm_p11.kmip.payload import RequestPayload
-from mrhsm_p11.kmip.structure import Kind, Structure, schema
+from mrhsm_p11.kmip.structure import Field, Kind, Structure, schema
 from mrhsm_p11.kmip.ttlv import Item, TTLVError
 from mrhsm_p11.kmip.vocabulary import (
+    KMIP_2,
     CryptographicAlgorithm,
     CryptographicUsageMask,
     ItemType,
@@ -36,7 +47,7 @@ from mrhsm_p11.kmip.vocabulary import (
 )
 from mrhsm_p11.secret import Secret
 
-MODULES = (attributes, objects, object_payloads, server_payloads, crypto_payloads, messages)
+MODULES = (attributes, typed, objects, object_payloads, server_payloads, crypto_payloads, messages)
 STRUCTURES = sorted(
     {
         found
@@ -59,50 +70,84 @@ numbers = {
 }
 others = {bool: st.booleans(), str: texts, bytes: st.binary(max_size=20), Secret: st.binary(max_size=40).map(Secret)}
 UNNAMED = 0xFFFFFFFF  # no enumeration has it
+TWO = (2, 1)
 
 
-def values(kind: Kind) -> st.SearchStrategy[object]:
+def values(kind: Kind, version: Version) -> st.SearchStrategy[object]:
     if issubclass(kind.python, enum.Enum):
         return st.sampled_from([*kind.python, UNNAMED])
     if issubclass(kind.python, Structure):
-        return st.deferred(lambda: instances(kind.python))
+        return st.deferred(lambda: instances(kind.python, version))
     return numbers[kind.item_type] if kind.python is int else others[kind.python]
+
+
+anything = st.one_of(st.booleans(), numbers[ItemType.INTEGER], texts, others[bytes])
 
 
 @st.composite
 def attributes_of_1_x(draw: st.DrawFn) -> Attribute:
     name = draw(st.sampled_from([*attribute_rows(), "x-own", "y-foreign"]))
     row = attribute_rows().get(name)
-    known = values(row[0]) if row else st.one_of(st.booleans(), numbers[ItemType.INTEGER], texts, others[bytes])
+    known = values(row.kinds[0][1], (1, 4)) if row else anything
     foreign = st.just(Item(tag_of("attribute_value"), ItemType.DATE_TIME_EXTENDED, 7))
     value = draw(st.one_of(known, foreign))
     return attribute(name, typing.cast(attributes.AttributeValue, value), draw(st.none() | st.integers(0, 9)))
 
 
+NAMES_OF_2 = [name for name, row in attribute_rows().items() if row.until is None]
+VENDOR_NAMES = ["x-own", "y-foreign", "Acme:thing", "urn:acme:thing"]
+
+
 @st.composite
-def instances(draw: st.DrawFn, cls: type[Structure]) -> Structure:
+def attributes_of_2_x(draw: st.DrawFn) -> Attribute:
+    name = draw(st.sampled_from([*NAMES_OF_2, *VENDOR_NAMES, "Log Message", "0x54FFFF"]))
+    if name not in NAMES_OF_2 + VENDOR_NAMES:
+        tag = 0x54FFFF if name.startswith("0x") else tag_of(name.replace(" ", "_"))
+        return attribute(name, Item(tag, ItemType.DATE_TIME, 7))
+    row = attribute_rows().get(name)
+    value = draw(values(row.kinds[0][1], TWO) if row else anything)
+    return attribute(name, typing.cast(attributes.AttributeValue, value))
+
+
+@st.composite
+def instances(draw: st.DrawFn, cls: type[Structure], version: Version = (1, 4)) -> Structure:
     """Make an instance with every required field and some of the others, at times with an item it does not know."""
     if cls is Structure:
         return Structure()
     if cls is Attribute:
-        return draw(attributes_of_1_x())
+        return draw(attributes_of_2_x() if version == TWO else attributes_of_1_x())
+    if cls is VendorAttribute:
+        return VendorAttribute(vendor_identification="v", attribute_name="n", attribute_value=draw(anything))
+    plan = schema(cls)
     filled: dict[str, object] = {}
-    for f in schema(cls).fields:
+    for f, two in zip(plan.fields, (f for f in plan.fields_two if not only(f)), strict=True):
+        if f.until is not None and version == TWO:
+            continue
         if f.chosen:
-            filled[f.name] = draw(payloads(filled.get("operation"), cls))
-        elif f.repeated:
-            one = st.one_of([values(kind) for _, kind in f.kinds])
+            filled[f.name] = draw(payloads(filled.get("operation"), cls, version))
+            continue
+        one = st.one_of([values(kind, version) for _, kind in f.kinds])
+        if two.two in (typed.REFERENCES, typed.REFERENCE):
+            one = st.sampled_from([*NAMES_OF_2, *VENDOR_NAMES])
+        if f.repeated:
             filled[f.name] = tuple(draw(st.lists(one, min_size=f.required, max_size=2)))
         elif f.required or draw(st.booleans()):
-            filled[f.name] = draw(st.one_of([values(kind) for _, kind in f.kinds]))
+            filled[f.name] = draw(one)
+    if version == TWO and any(map(only, plan.fields_two)) and draw(st.booleans()):
+        filled["current_attribute"] = draw(attributes_of_2_x())
     return cls(**filled)  # type: ignore[arg-type]
 
 
+def only(f: Field) -> bool:
+    """Tell whether KMIP 1 has no such field."""
+    return f.two is not None and f.two.only
+
+
 @st.composite
-def payloads(draw: st.DrawFn, operation: object, envelope: type[Structure]) -> Structure:
+def payloads(draw: st.DrawFn, operation: object, envelope: type[Structure], version: Version) -> Structure:
     for request, response in OPERATIONS:
         if request.operation is operation:
-            return draw(instances(request if envelope is messages.RequestBatchItem else response))
+            return draw(instances(request if envelope is messages.RequestBatchItem else response, version))
     return Structure()
 
 
@@ -121,9 +166,10 @@ def decoded(cls: type[Structure], data: bytes) -> Structure:
 
 @pytest.mark.parametrize("cls", STRUCTURES)
 def test_every_structure_has_tags_and_kinds_for_its_fields(cls: type[Structure]) -> None:
-    assert [f.name for f in schema(cls).fields] == [f.name for f in fields(cls) if f.name not in {"unknown", "order"}]
-    if cls not in PAYLOADS:
-        assert tag_of(cls.__name__) or cls in {messages.RequestBatchItem, messages.ResponseBatchItem}
+    declared = [f.name for f in fields(cls) if f.name not in {"unknown", "order"}]
+    assert [f.name for f in schema(cls).fields_two] == declared
+    if cls not in PAYLOADS | {messages.RequestBatchItem, messages.ResponseBatchItem, VendorAttribute}:
+        assert tag_of(cls.__name__)
 
 
 def test_every_payload_belongs_to_one_operation() -> None:
@@ -135,15 +181,18 @@ def test_every_payload_belongs_to_one_operation() -> None:
     assert declared == {payload for payload in PAYLOADS if schema(payload).fields}
 
 
+@pytest.mark.parametrize("version", [None, TWO], ids=["1", "2"])
 @pytest.mark.parametrize("cls", STRUCTURES)
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_every_structure_round_trips(cls: type[Structure], data: st.DataObject) -> None:
-    value = data.draw(instances(cls))
-    encoding = encoded(value)
+def test_every_structure_round_trips(cls: type[Structure], version: Version | None, data: st.DataObject) -> None:
+    if cls is Attribute and version == TWO:
+        return  # it is never written alone
+    value = data.draw(instances(cls, version or (1, 4)))
+    encoding = encoded(value, version)
     again = decoded(cls, encoding)
     assert again == value
-    assert encoded(again) == encoding
+    assert encoded(again, version) == encoding
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -377,6 +426,7 @@ known_responses = st.one_of(
         vendor_identification=st.none() | names,
     ),
 )
+VENDOR = tag_of("vendor_identification").to_bytes(3, "big") + b"\x07\0\0\0\1x"  # what PyKMIP's KMIP 2 cannot read
 OPERATION_OF = {response: request.operation for request, response in OPERATIONS}
 
 
@@ -398,7 +448,7 @@ def read_and_written_by_pykmip(message: typing.Any, encoding: bytes, version: Ve
     return bytes(stream.buffer)
 
 
-versions = st.sampled_from([(1, 2), (1, 3), (1, 4)])
+versions = st.sampled_from([(1, 2), (1, 3), (1, 4), (2, 0)])
 
 
 @settings(deadline=None, max_examples=300)
@@ -407,6 +457,7 @@ def test_pykmip_agrees_on_requests(payload: RequestPayload, version: Version) ->
     header = messages.RequestHeader(protocol_version=server_payloads.protocol_version(version), batch_count=1)
     item = messages.RequestBatchItem(operation=payload.operation, request_payload=payload)
     encoding = bytes(codec.encode(messages.RequestMessage(request_header=header, batch_item=(item,)), version))
+    assume(version < KMIP_2 or VENDOR not in encoding)
     assert read_and_written_by_pykmip(pykmip_messages.RequestMessage(), encoding, version) == encoding
 
 
@@ -422,4 +473,5 @@ def test_pykmip_agrees_on_responses(payload: Structure, version: Version) -> Non
         response_payload=payload,
     )
     encoding = bytes(codec.encode(messages.ResponseMessage(response_header=header, batch_item=(item,)), version))
+    assume(version < KMIP_2 or VENDOR not in encoding)
     assert read_and_written_by_pykmip(pykmip_messages.ResponseMessage(), encoding, version) == encoding

@@ -61,15 +61,20 @@ def test_without_pykmip_the_error_says_what_is_missing(monkeypatch: pytest.Monke
 
 
 def test_attribute_table_has_every_attribute_that_pykmip_names() -> None:
-    known = set(attributes.attribute_rows())
-    assert {member.value for member in enums.AttributeType} - known == {"Custom Attribute"}
-    # and those of 1.3 and 1.4 that it lacks
-    assert known - {member.value for member in enums.AttributeType} == {
-        "Random Number Generator",
-        "PKCS#12 Friendly Name",
-        "Description",
-        "Comment",
-    }
+    known = {name: row.kinds[0][0] for name, row in attributes.attribute_rows().items()}
+    assert {member.value for member in enums.AttributeType} - known.keys() == {"Custom Attribute"}
+    named = {name: tag.value for name, tag in enums.attribute_name_tag_table}
+    assert {name: tag for name, tag in named.items() if name not in ("Attribute", "Custom Attribute")} == known
+
+
+def test_attributes_are_of_the_versions_that_pykmip_knows_them_of() -> None:
+    for version in enums.KMIPVersion:
+        number = divmod(round(version.value * 10), 10)
+        rows = attributes.attribute_rows().items()
+        ours = {name for name, row in rows if (row.since or (1, 0)) <= number <= (row.until or number)}
+        theirs = {n for n, tag in enums.attribute_name_tag_table if enums.is_attribute(tag, kmip_version=version)}
+        assert theirs - ours == {"Custom Attribute" if number < vocabulary.KMIP_2 else "Attribute"}
+        assert not ours - theirs
 
 
 def test_names_and_masks() -> None:

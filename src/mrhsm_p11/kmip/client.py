@@ -141,16 +141,27 @@ class Client:
         request = payloads.GetAttributeListRequest(unique_identifier=uid)
         return self._ask(request, payloads.GetAttributeListResponse, deadline).attribute_name
 
-    def add_attribute(self, uid: str, attribute: Attribute, *, deadline: Deadline) -> Attribute:
+    def add_attribute(self, uid: str, attribute: Attribute, *, deadline: Deadline) -> Attribute | None:
+        """Add an instance; return it with its index, which KMIP 2 has not."""
         request = payloads.AddAttributeRequest(unique_identifier=uid, attribute=attribute)
         return self._ask(request, payloads.AddAttributeResponse, deadline).attribute
 
-    def modify_attribute(self, uid: str, attribute: Attribute, *, deadline: Deadline) -> Attribute:
-        """Replace the instance of the attribute that the index names."""
-        request = payloads.ModifyAttributeRequest(unique_identifier=uid, attribute=attribute)
+    def set_attribute(self, uid: str, attribute: Attribute, *, deadline: Deadline) -> None:
+        """Give an attribute that has one instance this value. Needs KMIP 2.0."""
+        request = payloads.SetAttributeRequest(unique_identifier=uid, attribute=attribute)
+        self._ask(request, payloads.SetAttributeResponse, deadline)
+
+    def modify_attribute(
+        self, uid: str, attribute: Attribute, *, current: Attribute | None = None, deadline: Deadline
+    ) -> Attribute | None:
+        """Replace the instance that the index names, or in KMIP 2 that is now `current`; return what KMIP 1 answers."""
+        request = payloads.ModifyAttributeRequest(unique_identifier=uid, attribute=attribute, current_attribute=current)
         return self._ask(request, payloads.ModifyAttributeResponse, deadline).attribute
 
-    def delete_attribute(self, uid: str, name: str, index: int | None = None, *, deadline: Deadline) -> Attribute:
+    def delete_attribute(
+        self, uid: str, name: str, index: int | None = None, *, deadline: Deadline
+    ) -> Attribute | None:
+        """Delete an instance, all of them in KMIP 2, which has no index; return what KMIP 1 answers."""
         request = payloads.DeleteAttributeRequest(unique_identifier=uid, attribute_name=name, attribute_index=index)
         return self._ask(request, payloads.DeleteAttributeResponse, deadline).attribute
 

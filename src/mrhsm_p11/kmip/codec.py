@@ -9,9 +9,9 @@ from functools import cache, partial
 from typing import TypeVar
 
 from mrhsm_p11.kmip import ttlv
-from mrhsm_p11.kmip.structure import Field, Get, Kind, Schema, Structure, schema
+from mrhsm_p11.kmip.structure import Field, Get, InTwo, Kind, Schema, Structure, schema
 from mrhsm_p11.kmip.ttlv import Item, TTLVError
-from mrhsm_p11.kmip.vocabulary import ItemType, Version, tag_name, tag_of
+from mrhsm_p11.kmip.vocabulary import KMIP_2, ItemType, Version, tag_name, tag_of
 from mrhsm_p11.secret import Secret
 
 S = TypeVar("S", bound=Structure)
@@ -65,7 +65,7 @@ def _decode(cls: type[S], view: memoryview, start: int, end: int, depth: int) ->
         raise TTLVError(f"structures are nested more than {ttlv.MAXIMUM_DEPTH} deep")
     plan = schema(cls)
     values: dict[str, object] = {}
-    repeats: dict[str, list[object]] = {}
+    repeats: dict[tuple[str, InTwo | None], list[object]] = {}
     unknown: list[Item] = []
     order: list[int] = []
     position, canonical = 0, True
@@ -79,13 +79,15 @@ def _decode(cls: type[S], view: memoryview, start: int, end: int, depth: int) ->
         position = f.position
         value = _read_value(cls, f, values.get, view, header, depth)
         if f.repeated:
-            repeats.setdefault(f.name, []).append(value)
+            repeats.setdefault((f.name, f.two), []).append(value)
         elif f.name in values:
             raise TTLVError(f"{cls.__name__} has more than one {tag_name(header[0])}")
         else:
             values[f.name] = value
-    for name, several in repeats.items():
-        values[name] = tuple(several)
+    for (name, two), several in repeats.items():
+        if name in values:
+            raise TTLVError(f"{cls.__name__} has {name} in the forms of KMIP 1 and 2")
+        values[name] = two.read(tuple(several)) if two else tuple(several)
     for f in plan.required:
         if f.name not in values:
             raise TTLVError(f"{cls.__name__} has no {f.name}")
@@ -97,11 +99,17 @@ def _decode(cls: type[S], view: memoryview, start: int, end: int, depth: int) ->
 
 def _read_value(cls: type[Structure], f: Field, get: Get, view: memoryview, header: Header, depth: int) -> object:
     tag, type_, first, last = header
-    if f.chosen:
-        return _read_chosen(f.chosen.kind(get), view, header, depth)
-    for kind_tag, kind in f.kinds:
-        if kind.item_type == type_ and kind_tag == tag:
-            return _reader(kind)(view, first, last, depth)
+    try:
+        if f.chosen:
+            return _read_chosen(f.chosen.kind(get), view, header, depth)
+        for kind_tag, kind in f.kinds:
+            if kind.item_type == type_ and kind_tag == tag:
+                return _reader(kind)(view, first, last, depth)
+    except TTLVError:
+        if not cls.tolerant or not (f.chosen or f.repeated):
+            raise
+    if cls.tolerant and (f.chosen or f.repeated):
+        return ttlv.read(view, *header, depth + 1)
     raise TTLVError(f"{tag_name(tag)} in {cls.__name__} is a {ItemType.name(type_)}")
 
 
@@ -122,12 +130,17 @@ def _encode(out: bytearray, tag: int, value: Structure, version: Version | None)
     if value.order:
         _encode_ordered(out, plan, value, version)
     else:
-        for f in plan.fields:
+        for f in _form(plan, version):
             for one in _held(f, value, version):
                 _write_value(out, f, one, value, version)
         for item in value.unknown:
             ttlv.write(out, item)
     ttlv.close_structure(out, mark)
+
+
+def _form(plan: Schema, version: Version | None) -> tuple[Field, ...]:
+    """Return the fields as a message of this version has them."""
+    return plan.fields_two if version is not None and version >= KMIP_2 else plan.fields
 
 
 def _encode_ordered(out: bytearray, plan: Schema, value: Structure, version: Version | None) -> None:
@@ -137,7 +150,7 @@ def _encode_ordered(out: bytearray, plan: Schema, value: Structure, version: Ver
     def add(part: bytearray) -> None:
         waiting.setdefault(int.from_bytes(part[:3], "big"), deque()).append(part)
 
-    for f in plan.fields:
+    for f in _form(plan, version):
         for one in _held(f, value, version):
             part = bytearray()
             _write_value(part, f, one, value, version)
@@ -155,12 +168,14 @@ def _encode_ordered(out: bytearray, plan: Schema, value: Structure, version: Ver
 def _held(f: Field, value: Structure, version: Version | None) -> tuple[object, ...]:
     """Return the values of a field."""
     held = getattr(value, f.name)
-    if held is None or held == ():
+    if held is None or (held == () and f.two is None):
         if f.required:
             raise TTLVError(f"{type(value).__name__} has no {f.name}")
         return ()
     if version is not None:
         _check_version(f, value, version)
+    if f.two:
+        return f.two.write(held)
     return held if f.repeated else (held,)
 
 
@@ -170,14 +185,20 @@ def _check_version(f: Field, value: Structure, version: Version) -> None:
         since, what = f.chosen.since(partial(getattr, value)), f"{f.name} of {value!r}"
     if since is not None and since > version:
         raise TTLVError(f"{what} needs KMIP {since[0]}.{since[1]}, the message is {version[0]}.{version[1]}")
+    if f.until is not None and f.until < version:
+        raise TTLVError(f"{what} ended with KMIP {f.until[0]}.{f.until[1]}, the message is {version[0]}.{version[1]}")
 
 
 def _write_value(out: bytearray, f: Field, one: object, value: Structure, version: Version | None) -> None:
     if f.chosen:
         _write_chosen(out, f.kinds[0][0], f.chosen.kind(partial(getattr, value)), one, version)
         return
+    if isinstance(one, Item):
+        ttlv.write(out, one)
+        return
     for tag, kind in f.kinds:
-        if len(f.kinds) == 1 or isinstance(one, kind.python):
+        unnamed = type(one) is int and kind.item_type == ItemType.ENUMERATION
+        if len(f.kinds) == 1 or unnamed or isinstance(one, kind.python):
             _write_kind(out, tag, kind, one, version)
             return
     raise TTLVError(f"{type(one).__name__} is no {f.name}")
@@ -185,7 +206,7 @@ def _write_value(out: bytearray, f: Field, one: object, value: Structure, versio
 
 def _write_chosen(out: bytearray, tag: int, kind: Kind | None, one: object, version: Version | None) -> None:
     if isinstance(one, Item):
-        ttlv.write(out, one)
+        ttlv.write(out, Item(tag, one.type, one.value))
     elif isinstance(one, Structure):
         _encode(out, tag, one, version)
     elif kind is not None:

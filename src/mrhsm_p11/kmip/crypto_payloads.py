@@ -9,7 +9,7 @@ from dataclasses import field
 from typing import Annotated, ClassVar
 
 from mrhsm_p11.kmip.attributes import CryptographicParameters
-from mrhsm_p11.kmip.objects import TemplateAttribute
+from mrhsm_p11.kmip.objects import TemplateAttribute, template_in_two
 from mrhsm_p11.kmip.payload import RequestPayload, ResponsePayload
 from mrhsm_p11.kmip.structure import V1_3, V1_4, Structure, structure
 from mrhsm_p11.kmip.vocabulary import DerivationMethod, ObjectType, Operation, ValidityIndicator
@@ -198,13 +198,13 @@ class DeriveKeyRequest(RequestPayload):
     unique_identifier: tuple[str, ...]
     derivation_method: DerivationMethod | int
     derivation_parameters: DerivationParameters
-    template_attribute: TemplateAttribute
+    template_attribute: Annotated[TemplateAttribute, template_in_two("attributes")]
 
 
 @structure
 class DeriveKeyResponse(ResponsePayload):
     unique_identifier: str
-    template_attribute: TemplateAttribute | None = None
+    template_attribute: Annotated[TemplateAttribute | None, template_in_two("attributes")] = None
 
 
 OPERATIONS: tuple[tuple[type[RequestPayload], type[ResponsePayload]], ...] = (

@@ -1,6 +1,6 @@
 """Payloads of the operations on managed objects and their attributes.
 
-KMIP 1.4, "Client-to-Server Operations".
+KMIP 1.4 and 2.1, "Client-to-Server Operations".
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from mrhsm_p11.kmip.attributes import Attribute, RevocationReason
-from mrhsm_p11.kmip.objects import KeyWrappingSpecification, ManagedObject, TemplateAttribute
+from mrhsm_p11.kmip.objects import KeyWrappingSpecification, ManagedObject, TemplateAttribute, template_in_two
 from mrhsm_p11.kmip.payload import RequestPayload, ResponsePayload
-from mrhsm_p11.kmip.structure import V1_1, V1_3, V1_4, DateTime, Interval, LongInteger, structure
+from mrhsm_p11.kmip.structure import ONLY_1, V1_1, V1_3, V1_4, V2_0, DateTime, Interval, LongInteger, structure
+from mrhsm_p11.kmip.typed import REFERENCE, REFERENCES, in_two, one_in_two
 from mrhsm_p11.kmip.vocabulary import (
     KeyCompressionType,
     KeyFormatType,
@@ -25,44 +26,48 @@ from mrhsm_p11.kmip.vocabulary import (
 class CreateRequest(RequestPayload):
     operation: ClassVar = Operation.CREATE
     object_type: ObjectType | int
-    template_attribute: TemplateAttribute
+    template_attribute: Annotated[TemplateAttribute, template_in_two("attributes")]
 
 
 @structure
 class CreateResponse(ResponsePayload):
     object_type: ObjectType | int
     unique_identifier: str
-    template_attribute: TemplateAttribute | None = None
+    template_attribute: Annotated[TemplateAttribute | None, template_in_two("attributes")] = None
 
 
 @structure
 class CreateKeyPairRequest(RequestPayload):
     operation: ClassVar = Operation.CREATE_KEY_PAIR
-    common_template_attribute: TemplateAttribute | None = None
-    private_key_template_attribute: TemplateAttribute | None = None
-    public_key_template_attribute: TemplateAttribute | None = None
+    common_template_attribute: Annotated[TemplateAttribute | None, template_in_two("common_attributes")] = None
+    private_key_template_attribute: Annotated[TemplateAttribute | None, template_in_two("private_key_attributes")] = (
+        None
+    )
+    public_key_template_attribute: Annotated[TemplateAttribute | None, template_in_two("public_key_attributes")] = None
 
 
 @structure
 class CreateKeyPairResponse(ResponsePayload):
     private_key_unique_identifier: str
     public_key_unique_identifier: str
-    private_key_template_attribute: TemplateAttribute | None = None
-    public_key_template_attribute: TemplateAttribute | None = None
+    private_key_template_attribute: Annotated[TemplateAttribute | None, template_in_two("private_key_attributes")] = (
+        None
+    )
+    public_key_template_attribute: Annotated[TemplateAttribute | None, template_in_two("public_key_attributes")] = None
 
 
 @structure
 class RegisterRequest(RequestPayload):
     operation: ClassVar = Operation.REGISTER
     object_type: ObjectType | int
-    template_attribute: TemplateAttribute
+    template_attribute: Annotated[TemplateAttribute, template_in_two("attributes")]
     managed_object: ManagedObject | None = None
 
 
 @structure
 class RegisterResponse(ResponsePayload):
     unique_identifier: str
-    template_attribute: TemplateAttribute | None = None
+    template_attribute: Annotated[TemplateAttribute | None, template_in_two("attributes")] = None
 
 
 @structure
@@ -71,13 +76,13 @@ class RekeyRequest(RequestPayload):
     echoes_identifier: ClassVar = False  # the reply names the replacement
     unique_identifier: str | None = None
     offset: Interval | None = None
-    template_attribute: TemplateAttribute | None = None
+    template_attribute: Annotated[TemplateAttribute | None, template_in_two("attributes")] = None
 
 
 @structure
 class RekeyResponse(ResponsePayload):
     unique_identifier: str
-    template_attribute: TemplateAttribute | None = None
+    template_attribute: Annotated[TemplateAttribute | None, template_in_two("attributes")] = None
 
 
 @structure
@@ -88,7 +93,7 @@ class LocateRequest(RequestPayload):
     offset_items: Annotated[int | None, V1_3] = None
     storage_status_mask: int | None = None
     object_group_member: Annotated[ObjectGroupMember | int | None, V1_1] = None
-    attribute: tuple[Attribute, ...] = ()
+    attribute: Annotated[tuple[Attribute, ...], in_two("attributes")] = ()
 
 
 @structure
@@ -140,13 +145,13 @@ class GetAttributesRequest(RequestPayload):
     operation: ClassVar = Operation.GET_ATTRIBUTES
     idempotent: ClassVar = True
     unique_identifier: str | None = None
-    attribute_name: tuple[str, ...] = ()
+    attribute_name: Annotated[tuple[str, ...], REFERENCES] = ()
 
 
 @structure
 class GetAttributesResponse(ResponsePayload):
     unique_identifier: str
-    attribute: tuple[Attribute, ...] = ()
+    attribute: Annotated[tuple[Attribute, ...], in_two("attributes")] = ()
 
 
 @structure
@@ -159,47 +164,68 @@ class GetAttributeListRequest(RequestPayload):
 @structure
 class GetAttributeListResponse(ResponsePayload):
     unique_identifier: str
-    attribute_name: tuple[str, ...] = ()
+    attribute_name: Annotated[tuple[str, ...], REFERENCES] = ()
 
 
 @structure
 class AddAttributeRequest(RequestPayload):
     operation: ClassVar = Operation.ADD_ATTRIBUTE
     unique_identifier: str | None = None
-    attribute: Attribute
+    attribute: Annotated[Attribute, one_in_two("new_attribute")]
 
 
 @structure
 class AddAttributeResponse(ResponsePayload):
     unique_identifier: str
-    attribute: Attribute
+    attribute: Annotated[Attribute | None, ONLY_1] = None
+
+
+@structure
+class SetAttributeRequest(RequestPayload):
+    """Give an attribute that has one instance its value, whether or not it has one. Since KMIP 2.0."""
+
+    operation: ClassVar = Operation.SET_ATTRIBUTE
+    idempotent: ClassVar = True
+    unique_identifier: str | None = None
+    attribute: Annotated[Attribute, V2_0, one_in_two("new_attribute")]
+
+
+@structure
+class SetAttributeResponse(ResponsePayload):
+    unique_identifier: str
 
 
 @structure
 class ModifyAttributeRequest(RequestPayload):
+    """Replace an instance: KMIP 1 finds it by the index, KMIP 2 by its current value where there may be several."""
+
     operation: ClassVar = Operation.MODIFY_ATTRIBUTE
     unique_identifier: str | None = None
-    attribute: Attribute
+    current_attribute: Annotated[Attribute | None, one_in_two("current_attribute", only=True)] = None
+    attribute: Annotated[Attribute, one_in_two("new_attribute")]
 
 
 @structure
 class ModifyAttributeResponse(ResponsePayload):
     unique_identifier: str
-    attribute: Attribute
+    attribute: Annotated[Attribute | None, ONLY_1] = None
 
 
 @structure
 class DeleteAttributeRequest(RequestPayload):
+    """Delete the instance of this index, in KMIP 2 of this value, or there by the name all."""
+
     operation: ClassVar = Operation.DELETE_ATTRIBUTE
     unique_identifier: str | None = None
-    attribute_name: str
-    attribute_index: int | None = None
+    current_attribute: Annotated[Attribute | None, one_in_two("current_attribute", only=True)] = None
+    attribute_name: Annotated[str | None, REFERENCE] = None
+    attribute_index: Annotated[int | None, ONLY_1] = None
 
 
 @structure
 class DeleteAttributeResponse(ResponsePayload):
     unique_identifier: str
-    attribute: Attribute
+    attribute: Annotated[Attribute | None, ONLY_1] = None
 
 
 @structure
@@ -248,6 +274,7 @@ OPERATIONS: tuple[tuple[type[RequestPayload], type[ResponsePayload]], ...] = (
     (GetAttributesRequest, GetAttributesResponse),
     (GetAttributeListRequest, GetAttributeListResponse),
     (AddAttributeRequest, AddAttributeResponse),
+    (SetAttributeRequest, SetAttributeResponse),
     (ModifyAttributeRequest, ModifyAttributeResponse),
     (DeleteAttributeRequest, DeleteAttributeResponse),
     (ActivateRequest, ActivateResponse),

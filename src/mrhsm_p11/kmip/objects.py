@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, TypeAlias
 
-from mrhsm_p11.kmip.attributes import Attribute, CryptographicParameters, Name
-from mrhsm_p11.kmip.structure import V1_1, BigInteger, Structure, structure
+from mrhsm_p11.kmip.attributes import Attribute, Attributes, CryptographicParameters, Name
+from mrhsm_p11.kmip.structure import ONLY_1, V1_1, BigInteger, InTwo, Structure, structure
+from mrhsm_p11.kmip.ttlv import TTLVError
+from mrhsm_p11.kmip.typed import gather, in_two, spread
 from mrhsm_p11.kmip.vocabulary import (
     CertificateType,
     CryptographicAlgorithm,
@@ -28,8 +30,25 @@ from mrhsm_p11.secret import Secret
 
 @structure
 class TemplateAttribute(Structure):
-    name: tuple[Name, ...] = ()
+    """The attributes of a new object; templates, which `name` names, ended with KMIP 1."""
+
+    name: Annotated[tuple[Name, ...], ONLY_1] = ()
     attribute: tuple[Attribute, ...] = ()
+
+
+def template_in_two(name: str) -> InTwo:
+    """Mark a field that KMIP 2 writes as this set of attributes."""
+    return InTwo(name, tuple[Attributes, ...], _gathered, _template)
+
+
+def _gathered(template: TemplateAttribute) -> tuple[Attributes]:
+    if template.name:
+        raise TTLVError("KMIP 2 has no templates")
+    return (gather(template.attribute),)
+
+
+def _template(sets: tuple[Attributes, ...]) -> TemplateAttribute:
+    return TemplateAttribute(attribute=tuple(one for each in sets for one in spread(each)))
 
 
 @structure
@@ -57,7 +76,7 @@ class KeyMaterial(Structure):
 @structure
 class KeyValue(Structure):
     key_material: Secret | KeyMaterial
-    attribute: tuple[Attribute, ...] = ()
+    attribute: Annotated[tuple[Attribute, ...], in_two("attributes", empty=False)] = ()
 
 
 @structure

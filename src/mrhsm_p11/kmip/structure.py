@@ -9,7 +9,8 @@
 int is Integer, the aliases below the other numbers and a text that is secret; str, bytes and Secret, bool; a Structure;
 tuple[X, ...] repeats.
 A union is told apart by wire type (`bytes | KeyValue`) or, for several structures, by their own tags. What a
-structure does not know, and an order it does not expect, are kept and written again where they were.
+structure does not know, and an order it does not expect, are kept and written again where they were. A field that
+KMIP 2 writes as other items says so with `InTwo`: it holds the same value in every version.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import enum
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
-from typing import Annotated, NoReturn, TypeAlias, TypeVar, dataclass_transform
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields, replace
+from typing import Annotated, Any, ClassVar, NoReturn, TypeAlias, TypeVar, dataclass_transform
 
 from mrhsm_p11.kmip.ttlv import Item
 from mrhsm_p11.kmip.vocabulary import ItemType, Version, tag_of
@@ -42,12 +43,21 @@ class Since:
     version: Version
 
 
+@dataclass(frozen=True, slots=True)
+class Until:
+    """Marks a field that no message of a later version may have."""
+
+    version: Version
+
+
 LongInteger: TypeAlias = Annotated[int, _Wire(ItemType.LONG_INTEGER)]
 BigInteger: TypeAlias = Annotated[int, _Wire(ItemType.BIG_INTEGER)]
 DateTime: TypeAlias = Annotated[int, _Wire(ItemType.DATE_TIME)]  # seconds since the epoch
 Interval: TypeAlias = Annotated[int, _Wire(ItemType.INTERVAL)]  # seconds
 SecretText: TypeAlias = Annotated[Secret, _Wire(ItemType.TEXT_STRING)]  # UTF-8
 V1_1, V1_2, V1_3, V1_4 = (Since((1, minor)) for minor in range(1, 5))
+V2_0 = Since((2, 0))
+ONLY_1 = Until((1, 4))
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
@@ -64,6 +74,8 @@ def structure(cls: type[S]) -> type[S]:
 class Structure:
     """A structure of which nothing is known, and the frozen, keyword-only base of those of which something is."""
 
+    # What is not as its field says is kept as it came, instead of being refused.
+    tolerant: ClassVar[bool] = False
     unknown: tuple[Item, ...] = ()  # items without a field
     order: tuple[int, ...] = ()  # the tags as they came, where that is not the order of the fields
 
@@ -130,24 +142,42 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
+class InTwo:
+    """Marks a field that KMIP 2 writes as items called `name`, each one of `hint`.
+
+    `write` makes them of the field's value and `read` the value of them. `only`: 1.x has no such field, and leaves
+    the value out because it says the same by other means.
+    """
+
+    name: str
+    hint: object
+    write: Callable[[Any], tuple[object, ...]]
+    read: Callable[[tuple[Any, ...]], object]
+    only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
-    """What the codec needs to know of a field."""
+    """What the codec needs to know of a field, in one of its forms."""
 
     name: str
     position: int
     repeated: bool
     required: bool
     since: Version | None
+    until: Version | None
     chosen: Chosen | None
     kinds: tuple[tuple[int, Kind], ...]  # (tag, kind)
+    two: InTwo | None = None  # this is its form in KMIP 2
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
     """What the codec needs to know of a structure."""
 
-    fields: tuple[Field, ...]
-    by_tag: dict[int, Field]
+    fields: tuple[Field, ...]  # in the form of KMIP 1
+    fields_two: tuple[Field, ...]  # in that of KMIP 2
+    by_tag: dict[int, Field]  # in either
     required: tuple[Field, ...]
 
 
@@ -210,15 +240,6 @@ def _unmarked(hint: object) -> tuple[object, tuple[object, ...]]:
     return (Annotated[inner, wire[0]] if wire else inner), tuple(mark for mark in marks if mark not in wire)
 
 
-def kinds_of(cls: type) -> dict[str, tuple[Kind, Version | None]]:
-    """Return what each annotation of a class says: the kind of value, and the version since which."""
-    rows: dict[str, tuple[Kind, Version | None]] = {}
-    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
-        bare, marks = _unmarked(hint)
-        rows[name] = kind_of(bare), next((mark.version for mark in marks if isinstance(mark, Since)), None)
-    return rows
-
-
 def schema(cls: type[Structure]) -> Schema:
     """Return what the annotations of `cls` say, worked out at its first use."""
     known = _schemas.get(cls)
@@ -232,18 +253,24 @@ _schemas: dict[type[Structure], Schema] = {}
 
 def _schema(cls: type[Structure]) -> Schema:
     hints = typing.get_type_hints(cls, include_extras=True)
-    found: list[Field] = []
-    for f in fields(cls):
-        if f.name in _BASE_FIELDS:
-            continue
+    one: list[Field] = []
+    two: list[Field] = []
+    for position, f in enumerate(f for f in fields(cls) if f.name not in _BASE_FIELDS):
         hint, marks = _unmarked(hints[f.name])
         since = next((mark.version for mark in marks if isinstance(mark, Since)), None)
+        until = next((mark.version for mark in marks if isinstance(mark, Until)), None)
         chosen = next((mark for mark in marks if isinstance(mark, Chosen)), None)
+        form = next((mark for mark in marks if isinstance(mark, InTwo)), None)
         kinds, repeated = _kinds(f.name, Structure if chosen else hint)
-        required = f.default is MISSING
-        found.append(Field(f.name, len(found), repeated, required, since, chosen, kinds))
-    by_tag = {tag: f for f in found for tag, _ in f.kinds}
-    return Schema(tuple(found), by_tag, tuple(f for f in found if f.required))
+        made = Field(f.name, position, repeated, f.default is MISSING, since, until, chosen, kinds)
+        if form is None or not form.only:
+            one.append(made)
+        if form is not None:
+            kinds, _ = _kinds(form.name, form.hint)
+            made = replace(made, repeated=True, chosen=None, kinds=kinds, two=form)
+        two.append(made)
+    by_tag = {tag: f for f in (*two, *one) for tag, _ in f.kinds}
+    return Schema(tuple(one), tuple(two), by_tag, tuple(f for f in two if f.required))
 
 
 _BASE_FIELDS = {f.name for f in fields(Structure)}

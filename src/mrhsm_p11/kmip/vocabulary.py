@@ -94,6 +94,9 @@ if TYPE_CHECKING:
         NameType as NameType,
     )
     from kmip.core.enums import (
+        NISTKeyType as NISTKeyType,
+    )
+    from kmip.core.enums import (
         ObjectGroupMember as ObjectGroupMember,
     )
     from kmip.core.enums import (
@@ -110,6 +113,9 @@ if TYPE_CHECKING:
     )
     from kmip.core.enums import (
         ProfileName as ProfileName,
+    )
+    from kmip.core.enums import (
+        ProtectionLevel as ProtectionLevel,
     )
     from kmip.core.enums import (
         QueryFunction as QueryFunction,
@@ -187,6 +193,7 @@ if not TYPE_CHECKING:
 
 Version = tuple[int, int]
 VERSIONS: tuple[Version, ...] = ((1, 0), (1, 1), (1, 2), (1, 3), (1, 4))
+KMIP_2: Version = (2, 0)  # from which on attributes travel in another form
 
 
 class ItemType(Namespace):
@@ -205,7 +212,8 @@ class ItemType(Namespace):
     DATE_TIME_EXTENDED = 0x0B
 
 
-# Attribute names that do not follow from their tag's name by capitals alone.
+# Words of attribute names that are no words, and names that follow from their tag's in no other way.
+ACRONYMS = frozenset({"c", "cn", "dc", "dn", "l", "nist", "o", "ou", "st", "uid"})
 ATTRIBUTE_NAMES = {
     "x_509_certificate_identifier": "X.509 Certificate Identifier",
     "x_509_certificate_subject": "X.509 Certificate Subject",
@@ -216,7 +224,8 @@ ATTRIBUTE_NAMES = {
 
 def attribute_name(tag_name: str) -> str:
     """Return the 1.x name of the attribute with this tag: `object_group` is "Object Group"."""
-    return ATTRIBUTE_NAMES.get(tag_name) or tag_name.replace("_", " ").title()
+    words = (word.upper() if word in ACRONYMS else word.title() for word in tag_name.split("_"))
+    return ATTRIBUTE_NAMES.get(tag_name) or " ".join(words)
 
 
 def tag_of(name: str) -> int:
