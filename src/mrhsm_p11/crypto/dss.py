@@ -47,14 +47,24 @@ class NumbersSigner(Signer):
 
 
 class NumbersVerifier(Verifier):
-    """A signature to be verified; `verify` takes it as DER and raises InvalidSignature."""
+    """A signature to be verified; `verify` takes it as DER and raises InvalidSignature.
 
-    __slots__ = ("_message", "_prehash", "_verify", "_width")
+    `shorter` takes both numbers without leading zeros too, as long as they are equally long (2.40, "EC signatures").
+    """
+
+    __slots__ = ("_message", "_prehash", "_shorter", "_verify", "_width")
 
     def __init__(
-        self, message: Message, width: int, prehash: Prehash, verify: Callable[[bytes, bytes, Prehashed], None]
+        self,
+        message: Message,
+        width: int,
+        prehash: Prehash,
+        verify: Callable[[bytes, bytes, Prehashed], None],
+        *,
+        shorter: bool,
     ) -> None:
         self._message = message
+        self._shorter = shorter
         self._prehash = prehash
         self._verify = verify
         self._width = width
@@ -64,9 +74,10 @@ class NumbersVerifier(Verifier):
 
     def finish(self, signature: Input) -> None:
         value = self._message.finish()
-        prehashed, width = self._prehash(value), self._width
-        if len(signature) != 2 * width:
-            raise SignatureLenRange(f"a signature of this key has {2 * width} bytes, not {len(signature)}")
+        prehashed = self._prehash(value)
+        width, odd = divmod(len(signature), 2)
+        if odd or not ((0 < width < self._width and self._shorter) or width == self._width):
+            raise SignatureLenRange(f"a signature of this key has {2 * self._width} bytes, not {len(signature)}")
         r, s = (int.from_bytes(half, "big") for half in (signature[:width], signature[width:]))
         try:
             self._verify(encode_dss_signature(r, s), value, prehashed)
@@ -94,11 +105,13 @@ def verifier(row: MechanismRow, parameter: AnyParameter, material: Secret) -> Ve
     key = keys.public(material)
     if row.family == "ec" and isinstance(key, EllipticCurvePublicKey):
         checks.key_size(row, key.key_size)
-        return NumbersVerifier(Message(row.hash), _width(key.key_size), _as_hash, partial(_verify_ec, key))
+        return NumbersVerifier(
+            Message(row.hash), _width(key.key_size), _as_hash, partial(_verify_ec, key), shorter=True
+        )
     if row.family == "dsa" and isinstance(key, DSAPublicKey):
         checks.key_size(row, key.key_size)
         order_bits = key.parameters().parameter_numbers().q.bit_length()
-        return NumbersVerifier(Message(row.hash), _width(order_bits), _as_dsa_hash, key.verify)
+        return NumbersVerifier(Message(row.hash), _width(order_bits), _as_dsa_hash, key.verify, shorter=False)
     raise KeyTypeInconsistent("not a public key of the mechanism's type")
 
 
