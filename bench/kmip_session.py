@@ -116,10 +116,13 @@ def hanging(trial: Trial) -> None:
     process.send_signal(signal.SIGSTOP)
 
 
+BEFALLS = (killed, black_holed, hanging)
+
+
 def failover(folder: Path, certificates: Certificates, who: Identity) -> None:
     print(f"failover, {SERVERS} servers, {THREADS} threads, {CALLS} reads each, deadline {DEADLINE_S:g} s")
     print(f"  {'first server is':16}{'fastest':>10}{'median':>10}{'slowest':>10}   failed reads")
-    for number, befalls in enumerate((killed, black_holed, hanging)):
+    for number, befalls in enumerate(BEFALLS):
         servers = []
         for place in range(SERVERS):
             own = folder / f"failover-{number}-{place}"

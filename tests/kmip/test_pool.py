@@ -5,81 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fix_appliance import Certificates
 from fix_faults import CannedServer, Fault, FaultProxy, Reply
+from fix_pool import LIMIT_S, REQUEST, Asking, echo, message, read, reply, wait_until
 
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.kmip import pool as pool_module
 from mrhsm_p11.kmip.errors import KMIPError, ProtocolError, TimedOut, Unreachable
-from mrhsm_p11.kmip.pool import Pool, Route
-from mrhsm_p11.kmip.transport import Endpoint, Identity
-from mrhsm_p11.secret import Secret
+from mrhsm_p11.kmip.pool import Route
+from mrhsm_p11.kmip.standing import REPLICATION_S
 
 Canned = Callable[..., CannedServer]
-LIMIT_S = 3.0
-
-
-def message(tag: str, text: str) -> bytes:
-    body = bytes.fromhex("42007D07") + len(text).to_bytes(4, "big") + text.encode() + bytes(-len(text) % 8)
-    return bytes.fromhex(tag) + len(body).to_bytes(4, "big") + body
-
-
-def reply(text: str) -> bytes:
-    return message("42007B01", text)
-
-
-def echo(request: bytes) -> bytes:
-    return bytes.fromhex("42007B01") + request[4:]
-
-
-REQUEST = message("42007801", "?")
-
-
-def read(view: memoryview, server: str) -> str:
-    """Return the text of a reply."""
-    length = int.from_bytes(view[12:16], "big")
-    return bytes(view[16 : 16 + length]).decode()
-
-
-class Asking:
-    """A pool, and short ways to ask through it."""
-
-    def __init__(self, certificates: Certificates, *servers: object, **options: object) -> None:
-        self.endpoints = [Endpoint("127.0.0.1", server.port) for server in servers]  # type: ignore[attr-defined]
-        identity = Identity(
-            certificates.ca.read_bytes(),
-            certificates.certificate().read_bytes(),
-            Secret(certificates.key().read_bytes()),
-        )
-        options.setdefault("head_start_s", 30.0)  # a slow machine must not change the order
-        self.pool = Pool(self.endpoints, identity, (1, 2), **options)  # type: ignore[arg-type]
-
-    def ask(self, *, write: bool = False, limit_s: float = LIMIT_S, route: Route = pool_module.ANYWHERE) -> str:
-        return self.pool.exchange(REQUEST, read, Deadline(limit_s), route, idempotent=not write)
-
-    @property
-    def counts(self) -> tuple[int, int, int, int]:
-        s = self.pool.statistics
-        return s.messages, s.round_trips, s.connects, s.retries
-
-
-@pytest.fixture
-def asking(certificates: Certificates) -> Iterator[Callable[..., Asking]]:
-    made: list[Asking] = []
-
-    def make(*servers: object, **options: object) -> Asking:
-        made.append(Asking(certificates, *servers, **options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.pool.close()
-
-
 Make = Callable[..., Asking]
 
 
@@ -124,13 +64,6 @@ def test_a_connection_that_the_server_closed_is_not_used(asking: Make, canned_se
     wait_until(pool.pool._state().idle[0].stale)
     assert pool.ask(write=write) == "2"
     assert pool.counts == (2, 2, 2, 0)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + LIMIT_S
-    while not true():
-        assert time.monotonic() < until
-        threading.Event().wait(0.01)
 
 
 def test_a_reused_connection_that_breaks_is_replaced_once(asking: Make, canned_server: Canned) -> None:
@@ -225,7 +158,7 @@ def test_a_server_that_does_not_connect_costs_its_head_start(
     assert pool.ask(limit_s=30.0) == "?"
     assert time.monotonic() - started < 15  # neither the deadline nor half of it
     assert pool.counts == (1, 1, 1, 0)
-    assert pool.pool._order(pool.pool._state(), pool_module.ANYWHERE)[0] == pool.endpoints[1]
+    assert pool.pool._state().standing.order(pool.endpoints)[0] == pool.endpoints[1]
     assert pool.ask(limit_s=30.0) == "?"
     assert (hole.accepted, second.connections) == (1, 1)
 
@@ -241,21 +174,26 @@ def test_a_change_too_goes_to_who_connects(
 def test_one_call_finds_out_whether_a_failed_server_is_back(asking: Make, canned_server: Canned) -> None:
     pool = asking(canned_server(), canned_server())
     a, b = pool.endpoints
-    state, order = pool.pool._state(), pool.pool._order
+    state = pool.pool._state()
     pool.pool._failed(state, a, Unreachable("down", str(a)))
-    state.health[a].paused_until = time.monotonic()
-    assert order(state, pool_module.ANYWHERE) == [a, b]
-    assert order(state, pool_module.ANYWHERE) == [b, a]
+    state.standing._failed[a].paused_until = time.monotonic()
+    assert state.standing.order(pool.endpoints) == [a, b]
+    assert state.standing.order(pool.endpoints) == [b, a]
 
 
-def test_a_server_on_probation_has_less_time(asking: Make, canned_server: Canned) -> None:
-    pool = asking(canned_server(), canned_server())
-    a, _ = pool.endpoints
-    state, share = pool.pool._state(), pool.pool._share
-    assert share(state, a, 2, Deadline(10)).remaining_s() > 4
-    pool.pool._failed(state, a, Unreachable("down", str(a)))
-    assert share(state, a, 2, Deadline(10)).remaining_s() <= pool_module.PROBATION_S
-    assert share(state, a, 1, Deadline(10)).remaining_s() > 4
+def test_a_server_on_probation_has_less_time(
+    asking: Make, canned_server: Canned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "PROBATION_S", 0.2)
+    hanging, second = canned_server(), canned_server(echo)
+    pool = asking(hanging, second)
+    state = pool.pool._state()
+    pool.pool._failed(state, pool.endpoints[0], Unreachable("down", str(pool.endpoints[0])))
+    state.standing._failed[pool.endpoints[0]].paused_until = time.monotonic()
+    started = time.monotonic()
+    assert pool.ask(limit_s=60.0) == "?"
+    assert time.monotonic() - started < 25  # its half of the deadline would be more
+    assert len(hanging.requests) == 1
 
 
 def test_a_hanging_server_leaves_time_for_the_next(asking: Make, canned_server: Canned) -> None:
@@ -275,18 +213,17 @@ def test_a_failed_server_comes_last_until_its_pause_is_over(
     second.replies += [echo] * 9
     pool = asking(first, second)
     now = [time.monotonic()]
-    monkeypatch.setattr("mrhsm_p11.kmip.pool.time.monotonic", lambda: now[0])
-    order = pool.pool._order
+    monkeypatch.setattr("mrhsm_p11.kmip.standing.time.monotonic", lambda: now[0])
     state = pool.pool._state()
     a, b = pool.endpoints
     for pause_s in (1, 2, 5, 10, 30, 60, 60):
         pool.pool._failed(state, a, Unreachable("down", str(a)))
         now[0] += pause_s - 0.1
-        assert order(state, pool_module.ANYWHERE) == [b, a]
+        assert state.standing.order(pool.endpoints) == [b, a]
         now[0] += 0.2
-        assert order(state, pool_module.ANYWHERE) == [a, b]
+        assert state.standing.order(pool.endpoints) == [a, b]
     pool.pool._succeeded(state, a, written=False)
-    assert not state.health
+    assert not state.standing._failed
 
 
 def test_every_server_is_tried_whatever_happened_before(asking: Make, canned_server: Canned) -> None:
@@ -315,13 +252,13 @@ def test_after_a_while_the_others_know_of_a_change(
 ) -> None:
     pool = asking(canned_server(), canned_server())
     a, b = pool.endpoints
-    state, order = pool.pool._state(), pool.pool._order
+    state = pool.pool._state()
     now = [time.monotonic()]
-    monkeypatch.setattr("mrhsm_p11.kmip.pool.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("mrhsm_p11.kmip.standing.time.monotonic", lambda: now[0])
     pool.pool._succeeded(state, b, written=True)
-    assert order(state, pool_module.ANYWHERE) == [b, a]
-    now[0] += pool_module.REPLICATION_S
-    assert order(state, pool_module.ANYWHERE) == [a, b]
+    assert state.standing.order(pool.endpoints) == [b, a]
+    now[0] += REPLICATION_S
+    assert state.standing.order(pool.endpoints) == [a, b]
 
 
 def test_a_route_names_the_only_server_that_is_asked(asking: Make, canned_server: Canned) -> None:
@@ -363,10 +300,10 @@ def test_calls_are_served_in_the_order_in_which_they_came(asking: Make, canned_s
     with ThreadPoolExecutor(64) as threads:
         for number in range(64):
             threads.submit(ask, number)
-            wait_until(lambda sent=number: len(server.requests) + len(state.queue) == sent + 1)  # type: ignore[misc]
+            wait_until(lambda sent=number: len(server.requests) + len(state.places.queue) == sent + 1)  # type: ignore[misc]
         began.set()
     assert [read(memoryview(request), "") for request in server.requests] == [f"{number:02}" for number in range(64)]
-    assert state.busy == 0
+    assert state.places.busy == 0
 
 
 def test_who_waits_in_vain_leaves_the_queue(asking: Make, canned_server: Canned) -> None:
@@ -381,7 +318,7 @@ def test_who_waits_in_vain_leaves_the_queue(asking: Make, canned_server: Canned)
                 pool.ask(limit_s=0.01)
         over.set()
         assert slow.result() == "?"
-    assert (pool.pool._state().busy, len(pool.pool._state().queue)) == (0, 0)
+    assert (pool.pool._state().places.busy, len(pool.pool._state().places.queue)) == (0, 0)
     assert pool.ask() == "?"
 
 

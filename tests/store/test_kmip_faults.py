@@ -16,6 +16,7 @@ from mrhsm_p11 import deadline
 from mrhsm_p11.config import Config
 from mrhsm_p11.constants import CKA, CKR
 from mrhsm_p11.errors import DeviceError
+from mrhsm_p11.kmip import waiting
 from mrhsm_p11.kmip.errors import Unreachable
 from mrhsm_p11.kmip.transport import Connection as Wire
 from mrhsm_p11.mapping.results import Fault as Number
@@ -69,29 +70,29 @@ class Cut:
 
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Cut]:
-    whole = Wire.exchange
+    whole = Wire.exchanging
 
     def begin(operation: bytes, **how: bool) -> Cut:
         plan = Cut(operation, **how)
 
-        def exchange(self: Wire, request: bytes | bytearray, limit: deadline.Deadline) -> bytearray:
+        def exchanging(self: Wire, request: bytes | bytearray, limit: deadline.Deadline) -> waiting.Steps[bytearray]:
             plan.requests += 1
             if plan.cuts and plan.ever_after:
                 raise Unreachable("gone", str(self.endpoint))
             if plan.operation not in bytes(request):
-                return whole(self, request, limit)
+                return (yield from whole(self, request, limit))
             if not plan.cuts:
                 plan.cuts += 1
                 plan.held = bytes(request)
                 if plan.executed and not plan.late:
-                    whole(self, request, limit)
+                    yield from whole(self, request, limit)
                 raise Unreachable("cut", str(self.endpoint), sent=True)
             if plan.late and plan.held:
                 held, plan.held = plan.held, b""
-                whole(self, held, limit)
-            return whole(self, request, limit)
+                yield from whole(self, held, limit)
+            return (yield from whole(self, request, limit))
 
-        monkeypatch.setattr(Wire, "exchange", exchange)
+        monkeypatch.setattr(Wire, "exchanging", exchanging)
         return plan
 
     return begin

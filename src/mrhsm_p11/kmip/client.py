@@ -16,6 +16,7 @@ from mrhsm_p11.kmip import crypto_payloads, protocol
 from mrhsm_p11.kmip import object_payloads as payloads
 from mrhsm_p11.kmip.attributes import Attribute, CryptographicParameters, RevocationReason
 from mrhsm_p11.kmip.errors import KMIPError, OperationFailed, ProtocolError
+from mrhsm_p11.kmip.hedging import Reading
 from mrhsm_p11.kmip.objects import OBJECT_TYPES, KeyWrappingSpecification, ManagedObject, TemplateAttribute
 from mrhsm_p11.kmip.payload import RequestPayload, ResponsePayload
 from mrhsm_p11.kmip.pool import ANYWHERE, Pool, Route
@@ -318,7 +319,14 @@ class Client:
             return protocol.parse(request, reply, server)
 
         try:
-            answers = self.pool.exchange(request.encoding, read, deadline, self._route, idempotent=request.idempotent)
+            answers = self.pool.exchange(
+                request.encoding,
+                read,
+                deadline,
+                self._route,
+                idempotent=request.idempotent,
+                reading=Reading(request.operations, _all_done) if request.traceless else None,
+            )
             failures = [str(answer) for answer in answers if isinstance(answer, OperationFailed)]
             result = failures[0] if failures else "ok"
         except KMIPError as error:
@@ -333,6 +341,10 @@ class Client:
                 operation = "+".join(dict.fromkeys(payload.operation.name for payload in request.payloads))
                 meters.count(operation, asked, elapsed_s, good=result == "ok")
             log.debug(f"kmip {request.operations} at {asked}: {elapsed_s * 1e3:.1f} ms, {result}")
+
+
+def _all_done(answers: list[protocol.Answer]) -> bool:
+    return not any(isinstance(answer, OperationFailed) for answer in answers)
 
 
 def _template(attributes: Iterable[Attribute]) -> TemplateAttribute:

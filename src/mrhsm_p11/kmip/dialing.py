@@ -1,6 +1,6 @@
 """Ways to servers, tried side by side on the calling thread: the first whose TLS handshake is done is taken.
 
-Each way is a generator that yields the descriptor it waits for; one poll waits for all of them. So an address where
+Each way is a generator that yields the descriptor it waits for; the race waits for all of them. So an address where
 nothing answers costs the head start that it had, not the deadline (RFC 8305, with the handshake as part of the race:
 a balancer takes connections for servers that are gone).
 """
@@ -20,6 +20,7 @@ from mrhsm_p11 import hostcalls
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.kmip import faults
 from mrhsm_p11.kmip.errors import KMIPError
+from mrhsm_p11.kmip.waiting import Awaited, Steps, Wait
 
 if TYPE_CHECKING:
     import socket
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
 HEAD_START_S = 0.25  # "Connection Attempt Delay" of RFC 8305, section 5
 _KEEPALIVE_IDLE_S, _KEEPALIVE_EVERY_S, _KEEPALIVE_TRIES = 30, 10, 3
 
-Wait = tuple[int, int]  # a descriptor, and for which of poll's events
 Address = tuple[int, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"]
-Steps = Generator[Wait, None, "ssl.SSLSocket | list[Lane]"]
+Way = Generator[Wait, None, "ssl.SSLSocket | list[Lane]"]
 
 
 class Sessions:
@@ -57,7 +57,7 @@ class Lane:
 
     __slots__ = ("endpoint", "head_start_s", "limit", "started_at", "steps", "wait")
 
-    def __init__(self, endpoint: Endpoint, steps: Steps, head_start_s: float) -> None:
+    def __init__(self, endpoint: Endpoint, steps: Way, head_start_s: float) -> None:
         self.endpoint = endpoint
         self.steps = steps
         self.head_start_s = head_start_s  # that it has over the next
@@ -67,7 +67,7 @@ class Lane:
 
 
 class Race:
-    """Ways to several servers, of which one is wanted. After run(): why those failed that did, and who was slow."""
+    """Ways to several servers, of which one is wanted. After steps(): why those failed that did, and who was slow."""
 
     def __init__(self, context: ssl.SSLContext, sessions: Sessions, connect_s: float) -> None:
         self._context = context
@@ -82,11 +82,11 @@ class Race:
     def add(self, endpoint: Endpoint, head_start_s: float = HEAD_START_S) -> None:
         self._waiting.append(Lane(endpoint, self._look_up(endpoint, head_start_s), head_start_s))
 
-    def run(self, deadline: Deadline) -> tuple[Endpoint, ssl.SSLSocket] | None:
+    def steps(self, deadline: Deadline) -> Steps[tuple[Endpoint, ssl.SSLSocket] | None]:
         """Return the winner with its connection, or None: then each has its failure."""
         try:
             while self._waiting or self._running:
-                for lane in self._ready(deadline):
+                for lane in (yield from self._ready(deadline)):
                     secured = self._advance(lane)
                     if secured is not None:
                         others = [other.endpoint for other in self._running if other.started_at < lane.started_at]
@@ -98,7 +98,7 @@ class Race:
             for lane in (*self._running, *self._waiting):
                 lane.steps.close()
 
-    def _ready(self, deadline: Deadline) -> list[Lane]:
+    def _ready(self, deadline: Deadline) -> Steps[list[Lane]]:
         """Return the ways that can go on, after the wait for them; a new one begins when its time has come."""
         now = time.monotonic()
         if self._waiting and (not self._running or now >= self._next_at):
@@ -110,16 +110,7 @@ class Race:
         until = min(lane.limit.at for lane in self._running if lane.limit)
         if self._waiting:
             until = min(until, self._next_at)
-        poll = select.poll()
-        for lane in self._running:
-            poll.register(*lane.wait)
-        found: set[int] = set()
-
-        def look(seconds: float) -> bool:
-            found.update(descriptor for descriptor, _ in poll.poll(seconds * 1000 + 1))
-            return bool(found)
-
-        hostcalls.wait(look, max(0.0, until - now))
+        found = yield Awaited(tuple(lane.wait for lane in self._running), until)
         if hostcalls.ending():
             for lane in (*self._running, *self._waiting):
                 lane.limit = Deadline(0)
@@ -145,7 +136,7 @@ class Race:
         self._next_at = 0.0
         return None
 
-    def _look_up(self, endpoint: Endpoint, head_start_s: float) -> Steps:
+    def _look_up(self, endpoint: Endpoint, head_start_s: float) -> Way:
         """Return a lane for each address of a server."""
         addresses = yield from _resolved(endpoint)
         return [
@@ -153,7 +144,7 @@ class Race:
             for family, address in _alternated(addresses)
         ]
 
-    def _open(self, endpoint: Endpoint, family: int, address: object) -> Steps:
+    def _open(self, endpoint: Endpoint, family: int, address: object) -> Way:
         """Return a TLS connection; a server that chokes on the session it once gave is met as a stranger."""
         session = self._sessions.get(endpoint)
         while True:

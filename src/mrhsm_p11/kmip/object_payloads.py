@@ -89,6 +89,7 @@ class RekeyResponse(ResponsePayload):
 class LocateRequest(RequestPayload):
     operation: ClassVar = Operation.LOCATE
     idempotent: ClassVar = True
+    traceless: ClassVar = True
     maximum_items: int | None = None
     offset_items: Annotated[int | None, V1_3] = None
     storage_status_mask: int | None = None
@@ -124,6 +125,7 @@ class CheckResponse(ResponsePayload):
 class GetRequest(RequestPayload):
     operation: ClassVar = Operation.GET
     idempotent: ClassVar = True
+    traceless: ClassVar = True
     unique_identifier: str | None = None
     key_format_type: KeyFormatType | int | None = None
     key_wrap_type: Annotated[KeyWrapType | int | None, V1_4] = None
@@ -144,6 +146,7 @@ class GetAttributesRequest(RequestPayload):
 
     operation: ClassVar = Operation.GET_ATTRIBUTES
     idempotent: ClassVar = True
+    traceless: ClassVar = True
     unique_identifier: str | None = None
     attribute_name: Annotated[tuple[str, ...], REFERENCES] = ()
 
@@ -158,6 +161,7 @@ class GetAttributesResponse(ResponsePayload):
 class GetAttributeListRequest(RequestPayload):
     operation: ClassVar = Operation.GET_ATTRIBUTE_LIST
     idempotent: ClassVar = True
+    traceless: ClassVar = True
     unique_identifier: str | None = None
 
 

@@ -17,6 +17,8 @@ class RequestPayload(Structure):
     operation: ClassVar[Operation]
     # Doing it twice is doing it once: it may be asked again after a connection broke.
     idempotent: ClassVar[bool] = False
+    # It leaves no trace at a server, not even in a key's Usage Limits: two may be asked at once.
+    traceless: ClassVar[bool] = False
     # The reply names the object that the request named, and no other.
     echoes_identifier: ClassVar[bool] = True
 

@@ -6,31 +6,30 @@ again by a call that comes after its pause, or that finds no other. A forked chi
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from mrhsm_p11 import hostcalls, log
+from mrhsm_p11 import log
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.kmip.dialing import HEAD_START_S
 from mrhsm_p11.kmip.errors import KMIPError, TimedOut, Unreachable, combined
+from mrhsm_p11.kmip.hedging import NEVER, Budget, Contender, Contest, Latencies, Reading
 from mrhsm_p11.kmip.messages import Authentication
 from mrhsm_p11.kmip.metrics import Meters, meters
-from mrhsm_p11.kmip.transport import Connection, Endpoint, Identity, Transport
+from mrhsm_p11.kmip.places import NoPlace, Places
+from mrhsm_p11.kmip.standing import Standing
+from mrhsm_p11.kmip.transport import Arrival, Connection, Endpoint, Identity, Transport
 from mrhsm_p11.kmip.vocabulary import Version
+from mrhsm_p11.kmip.waiting import Steps, run
 
 T = TypeVar("T")
 
-# Seconds until a server that failed once, twice, ... is again tried in its turn; until then it comes last.
-PAUSES_S = (1, 2, 5, 10, 30, 60)
-REPLICATION_S = 60.0  # after a change its server is asked first for so long: by then the others know too
-PREFERENCE_S = 1.0  # and has this much time to connect
+PREFERENCE_S = 1.0  # that the server of the last change has to connect
 PROBATION_S = 1.0  # for the answer of a server that failed last, while there are others to ask
 
 
@@ -53,40 +52,22 @@ class Statistics:
     round_trips: int = 0  # requests with a reply
     connects: int = 0  # connections opened
     retries: int = 0  # requests sent again, after a reused connection broke or to another server
+    hedges: int = 0  # calls that turned to a second server because the first was late
 
 
-@dataclass(slots=True)
-class _Health:
-    """Of a server that failed last."""
-
-    failures: int = 0
-    paused_until: float = 0.0
-
-    def pause(self) -> int:
-        """Let others come first, the longer the more often it failed; return the seconds."""
-        pause_s = PAUSES_S[min(self.failures, len(PAUSES_S) - 1)]
-        self.paused_until = time.monotonic() + pause_s
-        return pause_s
-
-
-@dataclass(slots=True)
 class _State:
     """All that changes, one for each process: a child of a fork must not touch its parent's."""
 
-    changed: threading.Lock = field(default_factory=threading.Lock)
-    busy: int = 0
-    queue: deque[threading.Lock] = field(default_factory=deque)  # of those who wait: released when it is their turn
-    idle: list[Connection] = field(default_factory=list)  # the latest used last
-    opened: set[Connection] = field(default_factory=set)
-    health: dict[Endpoint, _Health] = field(default_factory=dict)
-    written: Endpoint | None = None  # where the last change was made: it surely knows of it
-    written_at: float = 0.0
-    closed: bool = False
-    statistics: Statistics = field(default_factory=Statistics)
-
-    def last_written(self) -> Endpoint | None:
-        """Return the server that knows of a change which others may not know of yet."""
-        return self.written if time.monotonic() - self.written_at < REPLICATION_S else None
+    def __init__(self, size: int) -> None:
+        self.places = Places(size)
+        self.budget = Budget(size)
+        self.latencies = Latencies()
+        self.standing = Standing()
+        self.changed = threading.Lock()  # of what follows
+        self.idle: list[Connection] = []  # the latest used last
+        self.opened: set[Connection] = set()
+        self.closed = False
+        self.statistics = Statistics()
 
 
 class Pool:
@@ -119,7 +100,7 @@ class Pool:
         self._metrics_file = metrics_file
         self.refuses_batches = False  # as a server of the group was seen to do
         self._transport = Transport(identity, connect_s=connect_s, response_limit=response_limit)
-        self._states = {os.getpid(): _State()}
+        self._states = {os.getpid(): _State(size)}
 
     @property
     def statistics(self) -> Statistics:
@@ -138,41 +119,22 @@ class Pool:
         route: Route = ANYWHERE,
         *,
         idempotent: bool,
+        reading: Reading[T] | None = None,
     ) -> T:
         """Send a request to a server and return what `read` makes of its reply and the server's name.
 
         A request that has not been sent, or is idempotent, goes to every server in turn until one answers; each has
-        its share of the time. Raises KMIPError: what `read` raises counts as a failure of the server.
+        its share of the time. A `reading` goes to one more server if the first is late. Raises KMIPError: what `read`
+        raises counts as a failure of the server.
         """
         state = self._state()
-        failures: list[KMIPError] = []
-        with self._slot(state, deadline):
-            left = self._order(state, route)
-            fresh = route.fresh
-            while left:
-                connection, reused = self._obtain(state, left, failures, deadline, fresh)
-                if connection is None:
-                    break
-                endpoint = connection.endpoint
-                share = self._share(state, endpoint, len(left), deadline) if idempotent else deadline
-                try:
-                    result = self._use(state, connection, request, read, share)
-                except KMIPError as error:
-                    if reused and idempotent and isinstance(error, Unreachable) and not deadline.passed:
-                        # The server may have closed it after the last look at it; anything else is an answer of a kind.
-                        state.statistics.retries += 1
-                        left, fresh = sorted(left, key=lambda one, lost=endpoint: one != lost), True  # type: ignore[misc]
-                        continue
-                    self._failed(state, endpoint, error)
-                    failures.append(error)
-                    left, fresh = [one for one in left if one != endpoint], route.fresh
-                    if (error.sent and not idempotent) or deadline.passed:
-                        break
-                    state.statistics.retries += error.sent
-                else:
-                    self._succeeded(state, endpoint, written=not idempotent)
-                    return result
-        raise combined(failures)
+        try:
+            with state.places.one(deadline):
+                return _Exchange(self, state, request, read, deadline, idempotent, reading).run(route)
+        except NoPlace:
+            servers = ", ".join(map(str, self.endpoints))
+            text = f"all {self._size} connections to {servers} were in use until the deadline"
+            raise TimedOut(text, servers) from None
 
     def close(self) -> None:
         """Close idle connections now and those in use when they are given back."""
@@ -185,59 +147,6 @@ class Pool:
         if self.meters is not None:
             self.meters.write()
 
-    def _obtain(
-        self, state: _State, servers: list[Endpoint], failures: list[KMIPError], deadline: Deadline, fresh: bool
-    ) -> tuple[Connection | None, bool]:
-        """Return a connection to the first server, or to another that is there sooner; and whether it was used before.
-
-        Servers that cannot be reached leave the list, with their failures.
-        """
-        found = None if fresh else self._reuse(state, servers[0])
-        if found is not None:
-            return found, True
-        preferred = state.last_written()
-        starts = [(one, PREFERENCE_S if one == preferred else self._head_start_s) for one in servers]
-        arrival = self._transport.connect_any(starts, deadline)
-        for endpoint, error in arrival.failures.items():
-            self._failed(state, endpoint, error)
-            failures.append(error)
-            servers.remove(endpoint)
-        for endpoint in arrival.beaten:
-            self._failed(state, endpoint, TimedOut(f"{endpoint} is slow to connect: another came first", str(endpoint)))
-        if arrival.connection is not None:
-            with state.changed:
-                state.opened.add(arrival.connection)
-                state.statistics.connects += 1
-        return arrival.connection, False
-
-    @staticmethod
-    def _share(state: _State, endpoint: Endpoint, servers: int, deadline: Deadline) -> Deadline:
-        """Return how long a server may take to answer so that the others get their time; one on probation gets less."""
-        share_s = deadline.remaining_s() / servers
-        return Deadline(min(share_s, PROBATION_S) if servers > 1 and endpoint in state.health else share_s)
-
-    def _use(
-        self,
-        state: _State,
-        connection: Connection,
-        request: bytes | bytearray,
-        read: Callable[[memoryview, str], T],
-        deadline: Deadline,
-    ) -> T:
-        state.statistics.messages += 1
-        try:
-            reply = connection.exchange(request, deadline)
-            state.statistics.round_trips += 1
-            try:
-                result = read(memoryview(reply), str(connection.endpoint))
-            finally:
-                reply[:] = bytes(len(reply))
-        except BaseException:
-            self._drop(state, connection)
-            raise
-        self._give_back(state, connection)
-        return result
-
     def _reuse(self, state: _State, endpoint: Endpoint) -> Connection | None:
         """Return an idle connection that is still good, if there is one."""
         while True:
@@ -249,6 +158,19 @@ class Pool:
             if not self._old(found) and not found.stale():
                 return found
             self._drop(state, found)
+
+    def _connecting(self, state: _State, servers: Sequence[Endpoint], deadline: Deadline) -> Steps[Arrival]:
+        """Open a connection to whichever server is there first."""
+        preferred = state.standing.last_written()
+        starts = [(one, PREFERENCE_S if one == preferred else self._head_start_s) for one in servers]
+        arrival = yield from self._transport.connecting(starts, deadline)
+        for endpoint in arrival.beaten:
+            self._slow(state, endpoint, "connect: another came")
+        if arrival.connection is not None:
+            with state.changed:
+                state.opened.add(arrival.connection)
+                state.statistics.connects += 1
+        return arrival
 
     def _old(self, connection: Connection) -> bool:
         """Tell whether something in between may have forgotten the connection, or it has served long enough."""
@@ -270,62 +192,17 @@ class Pool:
             state.opened.discard(connection)
         connection.close()
 
-    @contextlib.contextmanager
-    def _slot(self, state: _State, deadline: Deadline) -> Iterator[None]:
-        """Hold one of the pool's places; who came first is served first."""
-        with state.changed:
-            turn = None
-            if state.busy < self._size:
-                state.busy += 1
-            else:
-                turn = threading.Lock()
-                turn.acquire()
-                state.queue.append(turn)
-        try:
-            if turn is not None and not hostcalls.wait(lambda s: turn.acquire(timeout=s), deadline.remaining_s()):
-                servers = ", ".join(map(str, self.endpoints))
-                raise TimedOut(f"all {self._size} connections to {servers} were in use until the deadline", servers)
-            yield
-        finally:
-            with state.changed:
-                if turn is not None and turn in state.queue:
-                    state.queue.remove(turn)  # it never had its turn
-                elif state.queue:
-                    state.queue.popleft().release()
-                else:
-                    state.busy -= 1
-
-    def _order(self, state: _State, route: Route) -> list[Endpoint]:
-        """Return the servers to try: where the last change was made, a failed one whose pause is over, the others."""
-        if route.endpoint is not None:
-            return [route.endpoint]
-        now = time.monotonic()
-        with state.changed:
-            first = state.last_written()
-            paused = [one for one in self.endpoints if one in state.health]
-            over = [one for one in paused if state.health[one].paused_until <= now]
-            if over and first is None:
-                # This call finds out; others need not wait to see how that ends.
-                first = over[0]
-                state.health[first].pause()
-            return sorted(self.endpoints, key=lambda one: (one in paused and one != first, one != first))
+    def _slow(self, state: _State, endpoint: Endpoint, what: str) -> None:
+        self._failed(state, endpoint, TimedOut(f"{endpoint} is slow to {what} first", str(endpoint)))
 
     def _failed(self, state: _State, endpoint: Endpoint, error: KMIPError) -> None:
-        with state.changed:
-            health = state.health.setdefault(endpoint, _Health())
-            pause_s = health.pause()
-            health.failures += 1
-            if state.written == endpoint:
-                state.written = None
+        pause_s = state.standing.failed(endpoint)
         if self.meters is not None:
             self.meters.pause(str(endpoint), True)
         log.warning(f"kmip server failed, others come first for {pause_s} s: {error}")
 
     def _succeeded(self, state: _State, endpoint: Endpoint, *, written: bool) -> None:
-        with state.changed:
-            state.health.pop(endpoint, None)
-            if written:
-                state.written, state.written_at = endpoint, time.monotonic()
+        state.standing.succeeded(endpoint, written=written)
         if self.meters is not None:
             self.meters.pause(str(endpoint), False)
 
@@ -335,9 +212,156 @@ class Pool:
 
     def _begin_in_child(self) -> _State:
         """Leave the parent its connections: close our descriptors of them, and say nothing to the servers."""
-        state = self._states.setdefault(os.getpid(), _State())
+        state = self._states.setdefault(os.getpid(), _State(self._size))
         for pid in [pid for pid in self._states if pid != os.getpid()]:
             inherited = self._states.pop(pid, None)
             for connection in inherited.opened if inherited is not None else ():
                 connection.close()
         return state
+
+
+class _Exchange(Generic[T]):
+    """One request on its way through the servers of a pool."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        state: _State,
+        request: bytes | bytearray,
+        read: Callable[[memoryview, str], T],
+        deadline: Deadline,
+        idempotent: bool,
+        reading: Reading[T] | None,
+    ) -> None:
+        self._pool, self._state = pool, state
+        self._request, self._read = request, read
+        self._deadline = deadline
+        self._idempotent = idempotent
+        self._reading = reading
+        self._left: list[Endpoint] = []
+        self._fresh = False
+        self._failures: list[KMIPError] = []
+
+    def run(self, route: Route) -> T:
+        pool, state = self._pool, self._state
+        self._left = [route.endpoint] if route.endpoint is not None else state.standing.order(pool.endpoints)
+        self._fresh = route.fresh
+        while self._left:
+            connection, reused = run(self._connection(self._left, self._deadline))
+            if connection is None:
+                break
+            endpoint = connection.endpoint
+            contest = self._contest(connection)
+            winner = run(contest.steps())
+            if winner is not None:
+                return self._answered(contest, winner)
+            error = contest.first.error
+            assert error is not None
+            if reused and not contest.second and self._may_repeat(error):
+                # The server may have closed it after the last look at it; anything else is an answer of a kind.
+                state.statistics.retries += 1
+                self._left.sort(key=lambda one, lost=endpoint: one != lost)  # type: ignore[misc]
+                self._fresh = True
+                continue
+            self._note_failures(contest)
+            self._fresh = route.fresh
+            if (error.sent and not self._idempotent) or self._deadline.passed:
+                break
+            state.statistics.retries += error.sent
+        raise combined(self._failures)
+
+    def _connection(self, servers: Sequence[Endpoint], deadline: Deadline) -> Steps[tuple[Connection | None, bool]]:
+        """Return a connection to the first server, or to another that is there sooner; and whether it was used before.
+
+        Servers that cannot be reached leave the list, with their failures.
+        """
+        found = None if self._fresh else self._pool._reuse(self._state, servers[0])
+        if found is not None:
+            return found, True
+        arrival = yield from self._pool._connecting(self._state, servers, deadline)
+        for endpoint, error in arrival.failures.items():
+            self._failed(endpoint, error)
+        return arrival.connection, False
+
+    def _contest(self, connection: Connection) -> Contest[T]:
+        endpoint = connection.endpoint
+        share = self._share(endpoint) if self._idempotent else self._deadline
+        late_at = NEVER
+        if self._reading is not None and len(self._left) > 1 and endpoint != self._state.standing.last_written():
+            late_at = time.monotonic() + self._state.latencies.patience_s(endpoint, self._reading.kind)
+        first: Contender[T] = Contender(lambda me: self._asking(me, connection, share))
+        return Contest(first, late_at, lambda: self._second(endpoint), self._reading.good if self._reading else bool)
+
+    def _share(self, endpoint: Endpoint) -> Deadline:
+        """Return how long a server may take to answer so that the others get their time; one on probation gets less."""
+        servers = len(self._left)
+        share_s = self._deadline.remaining_s() / servers
+        short = servers > 1 and self._state.standing.on_probation(endpoint)
+        return Deadline(min(share_s, PROBATION_S) if short else share_s)
+
+    def _second(self, first: Endpoint) -> Contender[T] | None:
+        if not self._state.budget.spend():
+            return None
+        self._state.statistics.hedges += 1
+        others = [one for one in self._left if one != first]
+        return Contender(lambda me: self._asking_another(me, others))
+
+    def _asking_another(self, contender: Contender[T], servers: list[Endpoint]) -> Steps[T]:
+        limit = Deadline(self._deadline.remaining_s() / len(servers))
+        while True:
+            connection, reused = yield from self._connection(servers, limit)
+            if connection is None:
+                raise self._failures[-1]
+            try:
+                return (yield from self._asking(contender, connection, limit))
+            except Unreachable:
+                if not reused:
+                    raise
+                self._state.statistics.retries += 1
+
+    def _asking(self, contender: Contender[T], connection: Connection, deadline: Deadline) -> Steps[T]:
+        """Exchange the request over a connection, which ends with any failure, and when somebody else wins."""
+        state = self._state
+        contender.endpoint, contender.asked_at = connection.endpoint, time.monotonic()
+        state.statistics.messages += 1
+        try:
+            reply = yield from connection.exchanging(self._request, deadline)
+            state.statistics.round_trips += 1
+            try:
+                result = self._read(memoryview(reply), str(connection.endpoint))
+            finally:
+                reply[:] = bytes(len(reply))
+        except BaseException:
+            self._pool._drop(state, connection)
+            raise
+        self._pool._give_back(state, connection)
+        return result
+
+    def _answered(self, contest: Contest[T], winner: Contender[T]) -> T:
+        pool, state, first = self._pool, self._state, contest.first
+        self._note_failures(contest)
+        if winner is not first and first.error is None and first.endpoint is not None:
+            pool._slow(state, first.endpoint, "answer: another did")
+        if self._reading is not None:
+            now = time.monotonic()
+            for each in {first, winner}:  # of a first that lost: it took no less
+                if each.endpoint is not None:
+                    state.latencies.note(each.endpoint, self._reading.kind, now - each.asked_at)
+            state.budget.earn()
+        assert winner.endpoint is not None
+        pool._succeeded(state, winner.endpoint, written=not self._idempotent)
+        return winner.answer  # type: ignore[return-value]  # what `read` made, None included
+
+    def _may_repeat(self, error: KMIPError) -> bool:
+        return self._idempotent and isinstance(error, Unreachable) and not self._deadline.passed
+
+    def _note_failures(self, contest: Contest[T]) -> None:
+        for each in contest.contenders:
+            if each.error is not None and each.endpoint is not None:
+                self._failed(each.endpoint, each.error)
+
+    def _failed(self, endpoint: Endpoint, error: KMIPError) -> None:
+        self._pool._failed(self._state, endpoint, error)
+        self._failures.append(error)
+        if endpoint in self._left:
+            self._left.remove(endpoint)

@@ -51,6 +51,10 @@ class Request:
         return all(payload.idempotent for payload in self.payloads)
 
     @property
+    def traceless(self) -> bool:
+        return all(payload.traceless for payload in self.payloads)
+
+    @property
     def operations(self) -> str:
         """Say in a few words what is asked, for the log."""
         names = [payload.operation.name for payload in self.payloads]

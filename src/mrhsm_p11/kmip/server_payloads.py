@@ -87,6 +87,7 @@ class CapabilityInformation(Structure):
 class QueryRequest(RequestPayload):
     operation: ClassVar = Operation.QUERY
     idempotent: ClassVar = True
+    traceless: ClassVar = True
     query_function: tuple[QueryFunction | int, ...]
 
 
@@ -112,6 +113,7 @@ class DiscoverVersionsRequest(RequestPayload):
 
     operation: ClassVar = Operation.DISCOVER_VERSIONS
     idempotent: ClassVar = True
+    traceless: ClassVar = True
     protocol_version: tuple[ProtocolVersion, ...] = ()
 
 

@@ -1,7 +1,8 @@
 """Mutual TLS connections that carry one KMIP message at a time, each call within an absolute deadline.
 
 The sockets do not block: OpenSSL is called, and where it has to wait the wait is for the bare descriptor, so that a
-fork of the host never finds a lock of OpenSSL held. `socket` and `ssl` are imported with the first connection.
+fork of the host never finds a lock of OpenSSL held. What waits is a generator of kmip.waiting, so that several can.
+`socket` and `ssl` are imported with the first connection.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.kmip import faults
 from mrhsm_p11.kmip.dialing import Race, Sessions
 from mrhsm_p11.kmip.errors import AuthenticationRefused, KMIPError, TLSRefused, Unreachable
+from mrhsm_p11.kmip.waiting import Awaited, Steps, run
 from mrhsm_p11.secret import Secret
 
 if TYPE_CHECKING:
@@ -122,12 +124,19 @@ class Transport:
 
     def connect(self, endpoint: Endpoint, deadline: Deadline) -> Connection:
         """Return a new connection after name look-up, TCP and TLS handshake, all within the deadline."""
-        arrival = self.connect_any([(endpoint, 0.0)], deadline)
+        return run(self._connecting(endpoint, deadline))
+
+    def connect_any(self, servers: Sequence[tuple[Endpoint, float]], deadline: Deadline) -> Arrival:
+        """Connect as `connecting` does, and wait for it."""
+        return run(self.connecting(servers, deadline))
+
+    def _connecting(self, endpoint: Endpoint, deadline: Deadline) -> Steps[Connection]:
+        arrival = yield from self.connecting([(endpoint, 0.0)], deadline)
         if arrival.connection is None:
             raise arrival.failures[endpoint]
         return arrival.connection
 
-    def connect_any(self, servers: Sequence[tuple[Endpoint, float]], deadline: Deadline) -> Arrival:
+    def connecting(self, servers: Sequence[tuple[Endpoint, float]], deadline: Deadline) -> Steps[Arrival]:
         """Connect to whichever server is there first; each has a head start of so many seconds over the next.
 
         Raises TLSRefused if the identity is of no use with any server.
@@ -138,23 +147,22 @@ class Transport:
         race = Race(self._context, self.sessions, self._connect_s)
         for endpoint, head_start_s in servers:
             race.add(endpoint, head_start_s)
-        with hostcalls.around_io():
-            won = race.run(deadline)
+        won = yield from race.steps(deadline)
         connection = Connection(*won, self._response_limit, self) if won else None
         return Arrival(connection, race.failures, race.beaten)
 
-    def why_refused(self, endpoint: Endpoint, deadline: Deadline) -> KMIPError | None:
+    def why_refused(self, endpoint: Endpoint, deadline: Deadline) -> Steps[KMIPError | None]:
         """Ask a server that hung up on a first request for its reason, which it gives to who sends nothing.
 
         In TLS 1.3 it tells that it refuses our certificate when we have already sent, and the bytes it did not read
         turn its words into a reset.
         """
         try:
-            connection = self.connect(endpoint, deadline)
+            connection = yield from self._connecting(endpoint, deadline)
         except KMIPError as error:
             return error if isinstance(error, AuthenticationRefused) else None
         try:
-            return connection.overhear(_earlier(deadline, _EXPLANATION_S))
+            return (yield from connection.overhear(_earlier(deadline, _EXPLANATION_S)))
         finally:
             connection.close()
 
@@ -172,16 +180,13 @@ def _earlier(deadline: Deadline, seconds: float) -> Deadline:
     return Deadline(min(deadline.remaining_s(), seconds))
 
 
-def _wait(descriptor: int, events: int, deadline: Deadline) -> None:
+def _wait(descriptor: int, events: int, deadline: Deadline) -> Steps[None]:
     """Wait until the descriptor is ready. Raises TimeoutError."""
-    poll = select.poll()
-    poll.register(descriptor, events)
-    remaining_s = deadline.remaining_s()
-    if remaining_s <= 0 or not hostcalls.wait(lambda seconds: poll.poll(seconds * 1000 + 1), remaining_s):
+    if deadline.passed or descriptor not in (yield Awaited(((descriptor, events),), deadline.at)):
         raise TimeoutError
 
 
-def _finish(secured: ssl.SSLSocket, step: Callable[[], T], deadline: Deadline) -> T:
+def _finish(secured: ssl.SSLSocket, step: Callable[[], T], deadline: Deadline) -> Steps[T]:
     """Repeat an OpenSSL call until it has all that it waits for."""
     import ssl
 
@@ -189,9 +194,9 @@ def _finish(secured: ssl.SSLSocket, step: Callable[[], T], deadline: Deadline) -
         try:
             return step()
         except ssl.SSLWantReadError:
-            _wait(secured.fileno(), select.POLLIN, deadline)
+            yield from _wait(secured.fileno(), select.POLLIN, deadline)
         except ssl.SSLWantWriteError:
-            _wait(secured.fileno(), select.POLLOUT, deadline)
+            yield from _wait(secured.fileno(), select.POLLOUT, deadline)
 
 
 class Connection:
@@ -207,11 +212,14 @@ class Connection:
         self._known = False  # its TLS session has been kept
 
     def exchange(self, request: bytes | bytearray, deadline: Deadline) -> bytearray:
+        """Send a message and wait for the reply."""
+        return run(self.exchanging(request, deadline))
+
+    def exchanging(self, request: bytes | bytearray, deadline: Deadline) -> Steps[bytearray]:
         """Send a message and return the reply, whole; the caller may wipe it."""
         try:
-            with hostcalls.around_io():
-                self._send(request, deadline)
-                reply = self._receive(deadline)
+            yield from self._send(request, deadline)
+            reply = yield from self._receive(deadline)
         except OSError as error:
             failure = faults.exchanging(error, str(self.endpoint), first=not self._heard)
         except Unreachable as error:
@@ -224,44 +232,43 @@ class Connection:
                 self._opener.sessions.keep(self.endpoint, self._secured.session)
             return reply
         if isinstance(failure, Unreachable) and not self._heard:
-            failure = self._opener.why_refused(self.endpoint, deadline) or failure
+            failure = (yield from self._opener.why_refused(self.endpoint, deadline)) or failure
         raise failure from None
 
-    def overhear(self, deadline: Deadline) -> KMIPError | None:
+    def overhear(self, deadline: Deadline) -> Steps[KMIPError | None]:
         """Return what the server says against us unasked, if anything."""
         try:
-            with hostcalls.around_io():
-                _finish(self._secured, lambda: self._secured.recv(1), deadline)
+            yield from _finish(self._secured, lambda: self._secured.recv(1), deadline)
         except OSError as error:
             said = faults.exchanging(error, str(self.endpoint), first=True)
             return said if isinstance(said, AuthenticationRefused) else None
         return None
 
-    def _send(self, request: bytes | bytearray, deadline: Deadline) -> None:
+    def _send(self, request: bytes | bytearray, deadline: Deadline) -> Steps[None]:
         with memoryview(request) as view:
             sent = 0
             while sent < len(view):
                 with view[sent:] as rest:
-                    sent += _finish(self._secured, lambda rest=rest: self._secured.send(rest), deadline)  # type: ignore[misc]
+                    sent += yield from _finish(self._secured, lambda rest=rest: self._secured.send(rest), deadline)  # type: ignore[misc]
 
-    def _receive(self, deadline: Deadline) -> bytearray:
+    def _receive(self, deadline: Deadline) -> Steps[bytearray]:
         server = str(self.endpoint)
         header = bytearray(8)
-        self._fill(header, 0, deadline)
+        yield from self._fill(header, 0, deadline)
         if header[:4] != _RESPONSE_MESSAGE:
             raise faults.not_kmip(server)
         length = 8 + int.from_bytes(header[4:], "big")
         if length > self._response_limit:
             raise faults.oversize(server, length, self._response_limit)
         reply = header + bytes(length - 8)
-        self._fill(reply, 8, deadline)
+        yield from self._fill(reply, 8, deadline)
         return reply
 
-    def _fill(self, buffer: bytearray, got: int, deadline: Deadline) -> None:
+    def _fill(self, buffer: bytearray, got: int, deadline: Deadline) -> Steps[None]:
         with memoryview(buffer) as view:
             while got < len(view):
                 with view[got:] as rest:
-                    count = _finish(self._secured, lambda rest=rest: self._secured.recv_into(rest), deadline)  # type: ignore[misc]
+                    count = yield from _finish(self._secured, lambda rest=rest: self._secured.recv_into(rest), deadline)  # type: ignore[misc]
                 if count == 0:
                     raise faults.lost(str(self.endpoint), first=not self._heard, received=got)
                 self._heard = True
