@@ -13,6 +13,8 @@ from mrhsm_p11.errors import MrhsmError
 
 DEFAULT_HOME = Path("/opt/mapr")
 HOME_RECORD = Path(__file__).with_name("installed.home")  # what `mrhsm install` was told, or absent
+# Rows of kmip.profiles, which is not imported for a check of spelling.
+PROFILES = ("default", "eskm", "keysecure", "ciphertrust", "dsm", "vault", "pykmip", "cosmian")
 _AT_SECURE = 23  # getauxval(3)
 
 
@@ -50,6 +52,7 @@ class Config:
     idle_s: float = _row(45.0, "network.idle_seconds", least=1, most=3600)
     age_s: float = _row(600.0, "network.age_seconds", least=1, most=86_400)
     pool_size: int = _row(4, "network.connections", least=1, most=64)
+    profile: str = _row("", "network.profile", choices=("", *PROFILES))  # empty: as the servers say who they are
     response_limit: int = _row(16 << 20, "network.response_bytes", least=1 << 16, most=1 << 30)
     cache_seconds: float = _row(300.0, "keys.cache_seconds", least=0, most=86_400)
     stale_seconds: float = _row(0.0, "keys.stale_seconds", least=0, most=86_400)
@@ -221,7 +224,7 @@ def _checked(where: str, setting: Setting, default: Any, value: Any) -> Any:
         kind = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
         raise ConfigurationError(f"{where}: {setting.key} must be {kind}")
     if setting.choices and value not in setting.choices:
-        raise ConfigurationError(f"{where}: {setting.key} must be one of {', '.join(setting.choices)}")
+        raise ConfigurationError(f"{where}: {setting.key} must be one of {', '.join(filter(None, setting.choices))}")
     if setting.least is not None and setting.most is not None and not setting.least <= value <= setting.most:
         raise ConfigurationError(f"{where}: {setting.key} must be from {setting.least:g} to {setting.most:g}")
     return value

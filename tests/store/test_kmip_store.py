@@ -60,7 +60,8 @@ def test_opening_and_forgetting_connect_to_nobody(place: KmipPlace) -> None:
 def test_generation_costs_one_message_once_the_server_is_known(place: KmipPlace) -> None:
     store = place.open()
     template = {**aes_key(LOCAL=True), CKA.VALUE_LEN: 32}
-    assert cost(store, lambda: store.generate(template)) == 2  # the second sees whether the Activation Date took effect
+    # The first asks who the server is, the third sees whether the Activation Date took effect.
+    assert cost(store, lambda: store.generate(template)) == 3
     assert cost(store, lambda: store.generate(template)) == 1
     assert cost(other := place.open(), lambda: other.generate(template)) == 1  # learned.json
 

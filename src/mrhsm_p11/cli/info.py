@@ -80,7 +80,7 @@ def _status(store: str, token: OpenToken) -> str:
 
 def _configuration_and_servers(token: OpenToken, config: Config) -> str:
     text = _configuration(token, config)
-    return text and text + info_verbose.servers(token.settings.connection, config)
+    return text and text + info_verbose.servers(token, config)
 
 
 def _status_and_generation(store: str, token: OpenToken) -> str:

@@ -10,7 +10,7 @@ from cryptography import x509
 from mrhsm_p11.config import Config
 from mrhsm_p11.doctor.certificates import days_left
 from mrhsm_p11.tokendir.entries import TokenEntry
-from mrhsm_p11.tokendir.settings import Connection
+from mrhsm_p11.tokendir.tokens import OpenToken
 
 if TYPE_CHECKING:
     from mrhsm_p11.store.kmip.inspecting import Inspection
@@ -23,17 +23,23 @@ Server {address}:
     TLS             : {tls}
     Certificate     : {certificate}
 """
+PROFILE = "\nProfile : {name} ({title}): {why}\n"
+SEEN = "    {what:<32}: {said}\n"
 USER = "\nUser name : {username}\n"
 OWN = "{whose} certificate: {left}\n"
 GENERATION = "Generation          : {generation}\nFingerprint         : {fingerprint}\n"
 
 
-def servers(connection: Connection, config: Config) -> str:
-    """Lay out each server's own words, and the days that each certificate has left."""
+def servers(token: OpenToken, config: Config) -> str:
+    """Lay out each server's own words, the profile, what was seen, and the days that each certificate has left."""
     from mrhsm_p11.store import kmip  # only where there are servers to ask
 
-    now = datetime.datetime.now(datetime.UTC)
-    text = "".join(_server(found, now) for found in kmip.inspect(connection, config, probe=False))
+    now, connection = datetime.datetime.now(datetime.UTC), token.settings.connection
+    inspected = kmip.inspect(connection, config, probe=False)
+    text = "".join(_server(found, now) for found in inspected)
+    profile = kmip.profile_in_force(connection, config, inspected)
+    text += PROFILE.format(name=profile.name, title=profile.title, why=profile.why)
+    text += "".join(SEEN.format(what=what, said=said) for what, said in kmip.seen(token, config, profile.name))
     if connection.username:
         text += USER.format(username=connection.username)
     for whose, pem in (("Client", connection.client_certificate), ("CA", connection.ca_certificate)):

@@ -79,7 +79,7 @@ def parse(command: Command, words: Sequence[str]) -> Given:
         if argument is None or argument in table:
             raise UsageError(f"{word} needs a value: {word} <{option.value}>")
         if option.choices and argument not in option.choices:
-            raise UsageError(f"{option.name} must be {' or '.join(option.choices)}, not {argument!r}")
+            raise UsageError(_no_choice(option, argument))
         values[option.name] = argument
     for option in (*command.options, *((command.argument,) if command.argument else ())):
         if option.required and option.name not in values:
@@ -92,6 +92,12 @@ def nearest(word: str, known: Sequence[str]) -> str:
     bare = {name.lstrip("-"): name for name in known}
     found = difflib.get_close_matches(word.lstrip("-").lower(), bare, n=1, cutoff=0.6)
     return bare[found[0]] if found else ""
+
+
+def _no_choice(option: Option, argument: str) -> str:
+    near = nearest(argument, option.choices)
+    what = f"{option.name} must be {' or '.join(option.choices)}, not {argument!r}"
+    return f"{what}: did you mean {near}?" if near else what
 
 
 def _unknown(command: str, word: str, known: Sequence[str]) -> str:

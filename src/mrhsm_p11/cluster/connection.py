@@ -12,6 +12,7 @@ from pathlib import Path
 from mrhsm_p11.cluster import pem
 from mrhsm_p11.errors import MrhsmError
 from mrhsm_p11.secret import Secret
+from mrhsm_p11.store import kmip
 from mrhsm_p11.tokendir.settings import Connection
 
 KMIP_VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4")
@@ -37,6 +38,7 @@ class Change:
     server_names: str | None = None  # comma-separated
     username: str | None = None
     password: Secret | None = None  # goes with the user name; empty: none is sent
+    profile: str | None = None  # its version is taken, unless the version that is set is one of its versions
 
 
 def changed(connection: Connection, change: Change, now: datetime.datetime) -> Connection:
@@ -55,6 +57,10 @@ def changed(connection: Connection, change: Change, now: datetime.datetime) -> C
         new = replace(new, server_names=_server_names(change.server_names))
     if change.username is not None:
         new = replace(new, username=_username(change.username), password=_password(change.password))
+    if change.profile is not None:
+        new = replace(new, profile=change.profile)
+        if change.kmip_version is None:
+            new = replace(new, kmip_version=_version_of(new))
     if change.ca_certificate is not None:
         new = replace(new, ca_certificate=pem.read_certificates(change.ca_certificate, "the CA certificate", now))
     if change.client_certificate is not None:
@@ -174,6 +180,12 @@ def _password(password: Secret | None) -> Secret | None:
     except UnicodeDecodeError:
         raise ConnectionRefused("the password of -username is not UTF-8") from None
     return password
+
+
+def _version_of(connection: Connection) -> str:
+    """Return the version to speak to the product of a profile: the one there is, else its latest that we speak."""
+    spoken = [one for one in kmip.profile(connection.profile).versions if one in KMIP_VERSIONS]
+    return connection.kmip_version if not spoken or connection.kmip_version in spoken else spoken[-1]
 
 
 def _version(text: str) -> str:

@@ -28,6 +28,7 @@ TOKEN: tuple[Check[Token], ...] = (
     Check("tcp", "TCP", ("dns",), servers.tcp, "kmip"),
     Check("tls", "TLS", ("tcp",), servers.tls, "kmip"),
     Check("kmip", "KMIP", ("tls",), servers.kmip, "kmip"),
+    Check("profile", "Profile", ("login", "kmip"), servers.profile, "kmip"),
     Check("clock", "Clock", ("kmip",), servers.clock, "kmip"),
     Check("operations", "Rights", ("kmip",), servers.operations, "kmip"),
     Check("custody", "Key bytes", ("login", "kmip"), custody.key_bytes, "kmip"),

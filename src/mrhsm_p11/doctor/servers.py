@@ -9,6 +9,7 @@ from cryptography import x509
 from mrhsm_p11.doctor import certificates
 from mrhsm_p11.doctor.findings import Finding, Severity, broken, not_checked, note, warning, well
 from mrhsm_p11.doctor.subjects import Token
+from mrhsm_p11.store import kmip as store_kmip
 from mrhsm_p11.store.kmip.inspecting import Inspection, Outcome, Probed, Stage
 
 SKEW_S, WRONG_CLOCK_S = 60.0, 3600.0
@@ -77,6 +78,23 @@ def kmip(token: Token) -> Iterator[Finding]:
             vendor = f", {server.vendor}" if server.vendor else ""
             spoken = token.settings.connection.kmip_version
             yield well(f"{server.address}: speaks KMIP {spoken}{offers}, {server.latency_ms or 0:.1f} ms{vendor}")
+
+
+def profile(token: Token) -> Iterator[Finding]:
+    connection = token.settings.connection
+    found = store_kmip.profile_in_force(connection, token.node.config, token.servers)
+    yield well(f"{found.name} ({found.title}): {found.why}")
+    if found.versions and connection.kmip_version not in found.versions:
+        yield note(
+            f"no document names KMIP {connection.kmip_version} for {found.title}, but {', '.join(found.versions)}",
+            "if something fails: mrhsm set -kmipversion with one of these",
+        )
+    vendors = sorted({server.vendor for server in token.servers if server.vendor})
+    if len(vendors) > 1:
+        yield warning(
+            f"the servers call themselves {' and '.join(map(repr, vendors))}",
+            "give servers of one group, which hold the same keys, with mrhsm set -ip",
+        )
 
 
 def clock(token: Token) -> Iterator[Finding]:

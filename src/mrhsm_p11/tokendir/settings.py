@@ -25,6 +25,7 @@ class Connection:
     server_names: tuple[str, ...] = ()  # expected in the certificates instead of the addresses
     username: str = field(default="", metadata=LATER)  # sent beside the certificate; empty: the certificate is all
     password: Secret | None = field(default=None, metadata=LATER)
+    profile: str = field(default="", metadata=LATER)  # one of config.PROFILES; empty: as the servers say who they are
 
 
 @dataclass(frozen=True, slots=True)

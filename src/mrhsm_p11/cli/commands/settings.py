@@ -9,7 +9,7 @@ from mrhsm_p11.cli.commands.opening import TOKEN, as_officer, now
 from mrhsm_p11.cli.options import Command, Given, Option, UsageError
 from mrhsm_p11.cluster import custody, setup
 from mrhsm_p11.cluster.connection import KMIP_VERSIONS, Change, changed
-from mrhsm_p11.config import Config
+from mrhsm_p11.config import PROFILES, Config
 from mrhsm_p11.errors import CryptokiError, MrhsmError
 from mrhsm_p11.tokendir import entries
 from mrhsm_p11.tokendir.files import TokenDirectory
@@ -27,6 +27,7 @@ CONNECTION = (
     Option("-port", "kmip-port", "KMIP port number. Default is 5696"),
     Option("-servername", "name1,...", "Names to expect in the servers' certificates instead of -ip"),
     *pins.PASSWORD,
+    Option("-profile", "name", "Product that the servers are, instead of what they say they are", choices=PROFILES),
     Option("-storetype", "file|kmip", "Store type. Default: kmip", choices=STORES),
 )
 LABEL = Option("-label", "text", "Label of the token, at most 32 bytes", required=True)
@@ -39,6 +40,7 @@ REMOVABLE = {
     "-kmipversion": (("kmip_version",), "Remove KMIP version. Reverts to 1.1"),
     "-port": (("port",), "Remove KMIP port number. Reverts to 5696"),
     "-servername": (("server_names",), "Remove the expected server names"),
+    "-profile": (("profile",), "Remove the profile: the servers say who they are"),
     "-username": (("username", "password"), "Remove the user name and its password"),
 }
 
@@ -48,6 +50,7 @@ def init(given: Given, config: Config) -> None:
     label = given.values["-label"]
     setup.check_label(entries.load(TokenDirectory(config.tokens_dir)), label)
     connection = changed(Connection(), change(given), now())
+    _tell_version(Connection(), connection, given)
     user_pin = pins.new_user_pin(given)
     so_pin, store = pins.new_so_pin(given), given.get("-storetype") or "kmip"
     directory = TokenDirectory(config.tokens_dir, create=True)
@@ -60,8 +63,16 @@ def set_(given: Given, config: Config) -> None:
     pins.refuse_two_inputs(given)
     wanted = change(given)
     with as_officer(given, config) as so:
+        before = so.settings.connection
         setup.configure(so, wanted, store=given.get("-storetype"), active=active(given), now=now())
+        _tell_version(before, so.settings.connection, given)
         _follow_custody(so, config)
+
+
+def _tell_version(before: Connection, after: Connection, given: Given) -> None:
+    """Say that the version has changed with the profile, where it was not given."""
+    if after.kmip_version != before.kmip_version and "-kmipversion" not in given:
+        print(f"The KMIP version is now {after.kmip_version}: the profile {after.profile} has no {before.kmip_version}")
 
 
 def _follow_custody(so: SoToken, config: Config) -> None:
@@ -100,6 +111,7 @@ def change(given: Given) -> Change:
         server_names=given.get("-servername"),
         username=given.get("-username"),
         password=pins.password(given),
+        profile=given.get("-profile"),
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mrhsm_p11.config import Config
     from mrhsm_p11.store.kmip.inspecting import Inspection
     from mrhsm_p11.store.kmip.keys import KmipKeys
+    from mrhsm_p11.store.kmip.profiling import Named
     from mrhsm_p11.store.kmip.store import KmipStore
     from mrhsm_p11.tokendir.custody import Served
     from mrhsm_p11.tokendir.settings import Connection
@@ -85,3 +88,24 @@ def inspect(connection: Connection, config: Config, *, probe: bool = True) -> li
     from mrhsm_p11.store.kmip.inspecting import inspect
 
     return inspect(connection, config, probe=probe)
+
+
+def profile(name: str) -> Named:
+    """Return what documents say of a product by the name of its profile."""
+    from mrhsm_p11.store.kmip.profiling import named
+
+    return named(name)
+
+
+def profile_in_force(connection: Connection, config: Config, inspected: Iterable[Inspection]) -> Named:
+    """Return the profile of a connection whose servers were inspected, and why it is that one."""
+    from mrhsm_p11.store.kmip.profiling import in_force
+
+    return in_force(connection, config, [one.vendor for one in inspected])
+
+
+def seen(opened: OpenToken | SoToken, config: Config, profile: str) -> list[tuple[str, str]]:
+    """Return what was seen, and by a profile is expected, of a token's servers, in words; nothing connects."""
+    from mrhsm_p11.store.kmip.profiling import seen
+
+    return seen(opened, config, profile)

@@ -107,6 +107,11 @@ class Servers:
         self._making = threading.Lock()
 
     @property
+    def forced_profile(self) -> str:
+        """The profile that somebody set, "" where the servers are to say who they are."""
+        return self.connection.profile or self._config.profile
+
+    @property
     def client(self) -> Client:
         changed = self._watch.changed() if self._watch is not None else None
         if changed is not None and changed != self.connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from mrhsm_p11 import deadline, log
@@ -123,16 +123,17 @@ class Creator:
 
     def _make(self, draft: Draft, ask: Ask, forms: Sequence[Form]) -> Entry:
         self._resolver.tidy()
-        facts = self._learned.facts
+        self._learned.ask_who()
+        facts = self._learned.expected
         plain = bool(draft.fixed_name) or names_plainly(draft.label, facts)
         activates = draft.shape.stateful and draft.activates
         try:
-            made = self._negotiate(draft, ask, forms, list(plans(facts, activates=activates, plain=plain)))
+            made = self._negotiate(draft, ask, forms, facts, activates=activates, plain=plain)
         except OperationFailed as error:
-            if error.reason not in NEGOTIABLE or facts == Facts():
+            if error.reason not in NEGOTIABLE or replace(facts, vendor=None) == Facts():
                 raise
-            # What was learned may be of yesterday.
-            made = self._negotiate(draft, ask, forms, list(plans(Facts(), activates=activates, plain=plain)))
+            # What was learned may be of yesterday, and what documents say of another release.
+            made = self._negotiate(draft, ask, forms, Facts(), activates=activates, plain=plain)
         self._note(draft, made, forms)
         try:
             return self._finish(draft, made, activates)
@@ -141,10 +142,12 @@ class Creator:
                 self._lifecycle.destroy_quietly(made.uid)
             raise
 
-    def _negotiate(self, draft: Draft, ask: Ask, forms: Sequence[Form], todo: Sequence[Plan]) -> Made:
+    def _negotiate(
+        self, draft: Draft, ask: Ask, forms: Sequence[Form], facts: Facts, *, activates: bool, plain: bool
+    ) -> Made:
         """Return the first of the ways to send the object that the server takes. Raises its last refusal."""
-        refused = self._learned.facts.formats
-        forms = [form for form in forms if form is None or form.name not in refused] or list(forms)
+        todo = list(plans(facts, activates=activates, plain=plain))
+        forms = [form for form in forms if form is None or form.name not in facts.formats] or list(forms)
         plan = form = 0
         while True:
             try:
@@ -195,13 +198,14 @@ class Creator:
 
     def _note(self, draft: Draft, made: Made, forms: Sequence[Form]) -> None:
         plan = made.plan
-        changes: dict[str, bool | tuple[str, ...]] = {"information": plan.information}
+        changes = {"information": plan.information}
         changes |= {"entries": plan.entries} if plan.information else {"custom": plan.custom}
         if draft.label and not draft.label.isascii():
             changes["plain_names"] = plan.plain_name
-        passed = [form.name for form in forms[: forms.index(made.form)] if form is not None]
-        changes["formats"] = tuple(dict.fromkeys([*self._learned.facts.formats, *passed]))
-        self._learned.note(**changes)
+        known, left_out = self._learned.facts.formats, self._learned.expected.formats
+        passed = [form.name for form in forms[: forms.index(made.form)] if form and form.name not in left_out]
+        self._learned.note(formats=(*known, *passed))
+        self._learned.note_sent(**changes)
 
     def _finish(self, draft: Draft, made: Made, activates: bool) -> Entry:
         entry = self._entry(
@@ -226,7 +230,7 @@ class Creator:
             if took_effect:
                 return
         else:
-            self._learned.note(activation_date=False)
+            self._learned.note_sent(activation_date=False)
         self._lifecycle.activate(made.uid)
 
     def _entry(self, draft: Draft, made: Made, state: KeyState) -> Entry:

@@ -1,4 +1,7 @@
-"""What a group of servers was seen to take, kept beside the token: disposable, it only saves messages."""
+"""What a group of servers was seen to take, kept beside the token: disposable, it only saves messages.
+
+Where nothing was seen yet, the profile of the product says what to expect: which of several ways is tried first.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mrhsm_p11 import log
+from mrhsm_p11 import deadline, log
 from mrhsm_p11.errors import DeviceError
+from mrhsm_p11.kmip import profiles
+from mrhsm_p11.kmip.errors import OperationFailed, ProtocolError
+from mrhsm_p11.kmip.profiles import Profile
+from mrhsm_p11.kmip.vocabulary import KeyFormatType, Operation, QueryFunction
 
 if TYPE_CHECKING:
     from mrhsm_p11.store.kmip.connection import Servers
@@ -24,6 +31,7 @@ BELIEVED_S = 7 * 86_400.0  # an appliance that was upgraded is asked again after
 class Facts:
     """None: not tried yet."""
 
+    vendor: str | None = None  # who the server says it is; empty: it does not tell
     get_attributes: bool | None = None
     information: bool | None = None  # one Application Specific Information at creation: the blob
     entries: bool | None = None  # more of them: the search entries
@@ -48,12 +56,45 @@ class Learned:
         servers.followers.append(self._forget)
 
     @property
+    def profile(self) -> str:
+        """The name of the profile in force: the one that was set, else the one that the server says it is."""
+        return self._servers.forced_profile or profiles.recognised(self.facts.vendor or "")
+
+    @property
+    def expected(self) -> Facts:
+        """What was seen and, where nothing was, what the profile says: to choose what is tried first."""
+        return expected(self.facts, self.profile)
+
+    def ask_who(self) -> None:
+        """Have the server say who it is, unless it was asked or a profile is set. Raises KMIPError if none answers."""
+        if self.facts.vendor is not None or self._servers.forced_profile:
+            return
+        functions = [QueryFunction.QUERY_SERVER_INFORMATION]
+        try:
+            told = self._servers.client.query(functions, deadline=deadline.current()).vendor_identification
+        except (OperationFailed, ProtocolError) as error:
+            log.debug(f"the server does not tell who it is: {error}")
+            told = None
+        self.note(vendor=told or "")
+
+    @property
     def facts(self) -> Facts:
         if self._facts is None:
             self._facts = self._read()
         return self._facts
 
-    def note(self, **changes: bool | tuple[str, ...]) -> None:
+    def note_sent(self, **changes: bool) -> None:
+        """Remember with what a new object was taken. What the profile had us leave out is not seen to be refused."""
+        facts, expected = self.facts, self.expected
+        self.note(
+            **{
+                name: value
+                for name, value in changes.items()
+                if value or getattr(facts, name) is not None or getattr(expected, name) is not False
+            }
+        )
+
+    def note(self, **changes: bool | str | tuple[str, ...]) -> None:
         """Remember what was just seen."""
         changed = dataclasses.replace(self.facts, **changes)  # type: ignore[arg-type]
         if changed == self._facts:
@@ -91,11 +132,33 @@ def _group(connection: Connection) -> str:
 
 def _facts(content: dict[str, object]) -> Facts:
     """Return what a file says; what it says in another type than ours counts as not said."""
-    said: dict[str, bool | tuple[str, ...]] = {}
+    said: dict[str, bool | str | tuple[str, ...]] = {}
     for field in dataclasses.fields(Facts):
         value = content.get(field.name)
-        if field.default is None and isinstance(value, bool):
+        if field.default is None and type(value) is (str if field.name == "vendor" else bool):
             said[field.name] = value
         elif field.default == () and isinstance(value, list):
             said[field.name] = tuple(text for text in value if isinstance(text, str))
     return dataclasses.replace(Facts(), **said)  # type: ignore[arg-type]
+
+
+def expected(facts: Facts, profile: str) -> Facts:
+    """Return the facts with what a profile says where nothing was seen."""
+    guess = _guess(profiles.ROWS.get(profile, profiles.ROWS[profiles.DEFAULT]))
+    held = {field.name: getattr(facts, field.name) for field in dataclasses.fields(Facts)}
+    seen = {name: value for name, value in held.items() if value is not None}
+    seen["formats"] = tuple(dict.fromkeys([*facts.formats, *guess.formats]))
+    return dataclasses.replace(guess, **seen)
+
+
+def _guess(profile: Profile) -> Facts:
+    """Return what is to be expected of a product. Only what to try first hangs on it."""
+    absent = [form.name for form in KeyFormatType if profile.formats and form not in profile.formats]
+    return Facts(
+        information=profile.information,
+        custom=profile.custom,
+        activation_date=profile.activation_date,
+        links=None if profile.offers(Operation.ADD_ATTRIBUTE) is not False else False,
+        rekey=None if profile.offers(Operation.REKEY) is not False else False,
+        formats=tuple(absent),
+    )

@@ -13,7 +13,7 @@ from mrhsm_p11.store.kmip.learned import Learned
 
 def link_pair(servers: Servers, learned: Learned, public: str, private: str) -> None:
     """Link both halves to each other where the server takes that; a pair is whole without."""
-    if learned.facts.links is False:
+    if learned.expected.links is False:
         return
     requests = [
         payloads.AddAttributeRequest(

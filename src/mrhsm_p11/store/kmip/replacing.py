@@ -47,7 +47,7 @@ class Replacer:
 
         Return its identifier, None where the server does not replace this key.
         """
-        if self._learned.facts.rekey is False:
+        if self._learned.expected.rekey is False:
             return None
         search, client = tuple(bears), self._servers.client
         none = (name_attribute(secrets.token_hex(16)), *search[1:])
