@@ -25,6 +25,8 @@ FUNCTION_LISTS = {"CK_FUNCTION_LIST": "2.40", "CK_FUNCTION_LIST_3_0": "3.0", "CK
 INTERFACES = ("3.2", "3.1", "3.0", "2.40")
 # These answer without Python, so that loading or listing the library has no effect on the process; see interfaces.c.
 WITHOUT_PYTHON = frozenset({"C_GetFunctionList", "C_GetInterfaceList", "C_GetInterface"})
+# These tell again what Python told once, until something changes: cdef/answers.c.
+TOLD_AGAIN = frozenset({"C_GetInfo", "C_GetSlotInfo", "C_GetSessionInfo", "C_GetMechanismList", "C_GetMechanismInfo"})
 # The one stub that is written by hand, in boot.c: it starts Python.
 STARTS_PYTHON = "C_Initialize"
 
@@ -144,11 +146,13 @@ if lib.python_is_ours():
     gc.enable()
 """
 
-# What Python may ask of the C front: see the first three in boot.c, the last in isolated.c, the others in wait.c.
+# What Python may ask of the C front: see the first three in boot.c, answers_end in answers.c, serve_host in isolated.c,
+# the others in wait.c.
 _LENT = """
 void refuse_start(const char *text);
 int python_is_ours(void);
 _Bool process_ends(void);
+void answers_end(void);
 void gate_pause(void);
 void gate_resume(void);
 void sigpipe_block(void);
@@ -186,6 +190,7 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], deepbind: bool
             '#include "isolate.c"',
             '#include "boot.c"',
             _invoke(numbered),
+            '#include "answers.c"',
             '#include "isolated.c"',
             '#include "interfaces.c"',
             *(_stub(number, p) for number, p in numbered if p.name != STARTS_PYTHON),
@@ -229,13 +234,14 @@ def _interfaces() -> str:
 
 def _stub(number: int, function: Prototype) -> str:
     words = ", ".join(f"(CK_ULONG){name}" for _, name in function.arguments)
+    answers = "told" if function.name in TOLD_AGAIN else "py"
     return (
         f"CK_RV {function.name}({function.declared})\n"
         "{\n"
         "    CK_RV rv = enter();\n"
         "    if (UNLIKELY(rv == CALL_ISOLATED))\n"
         f"        return call_isolated({number}, (CK_ULONG[]){{{words}}}, {len(function.arguments)});\n"
-        f"    return rv != CKR_OK ? rv : leave(py_{function.name}({function.passed}));\n"
+        f"    return rv != CKR_OK ? rv : leave({answers}_{function.name}({function.passed}));\n"
         "}"
     )
 

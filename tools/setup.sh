@@ -14,6 +14,7 @@ for pair in $packages; do
 done
 set -- /usr/lib/*/engines-3/pkcs11.so
 [ -e "$1" ] || missing="$missing libengine-pkcs11-openssl"
+[ -e /usr/include/openssl/evp.h ] || missing="$missing libssl-dev"
 # A distribution's Python keeps its headers and ensurepip in packages of their own.
 if command -v "$python" >/dev/null 2>&1; then
     "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"

@@ -49,13 +49,16 @@ static CK_RV use(void)
 int main(int count, char **words)
 {
     CK_ULONG slots;
+    CK_INFO info;
     int status;
 
     p11 = load(words[1], RTLD_LAZY);
     show("initialize", p11->C_Initialize(NULL));
     show("use", use());
+    show("info", p11->C_GetInfo(&info));
     pid_t pid = fork();
     if (pid == 0) {
+        show("child: info", p11->C_GetInfo(&info));
         show("child: slots", p11->C_GetSlotList(CK_FALSE, NULL, &slots));
         show("child: initialize", p11->C_Initialize(NULL));
         show("child: use", use());

@@ -30,6 +30,8 @@ def test_a_token_is_used_before_and_after_a_fork(host: Host, host_home: Path, ap
     assert ended.stdout.splitlines() == [
         "initialize 0x0",
         "use 0x0",
+        "info 0x0",
+        f"child: info 0x{CKR.CRYPTOKI_NOT_INITIALIZED:x}",
         f"child: slots 0x{CKR.CRYPTOKI_NOT_INITIALIZED:x}",
         "child: initialize 0x0",
         "child: use 0x0",

@@ -10,7 +10,7 @@ from functools import partial
 from types import ModuleType, TracebackType
 from typing import Any
 
-from mrhsm_p11 import deadline, hostcalls, log
+from mrhsm_p11 import answers, deadline, hostcalls, log
 from mrhsm_p11.abi._prototypes import OFFERED, PROTOTYPES
 from mrhsm_p11.abi.marshal import Arguments, crossings
 from mrhsm_p11.abi.plan import plan
@@ -55,6 +55,7 @@ def register(ffi: Any, lib: Any) -> None:
         around_io=lambda: _Around((lib.sigpipe_block,), (lib.sigpipe_restore,)),
         ending=lib.process_ends,
     )
+    answers.install(lib.answers_end)
     if lib.python_is_ours():
         engine.warm_up()  # a first use under way while the host forks would leave the child a lock held for ever
 
@@ -161,6 +162,7 @@ def _remember(session: int, fault: DeviceError) -> None:
     """Keep which fault it was for C_GetSessionInfo, in a session that is still there."""
     with suppress(CryptokiError):
         provider.session(session).device_error = fault.device_error
+        answers.changed()
 
 
 def _answer(name: str, error: BaseException) -> int:

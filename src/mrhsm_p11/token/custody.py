@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mrhsm_p11 import answers
 from mrhsm_p11.constants import CKF
 from mrhsm_p11.crypto.families import KEY_FORMS
 
@@ -32,6 +33,7 @@ def served(config: Config, slot: Slot) -> Served | None:
         return None
     from mrhsm_p11.tokendir import custody
 
+    answers.changed()  # `mrhsm doctor` may write it at any time: what follows from it is not told again
     return custody.read(slot.token.directory, slot.token.serial)
 
 

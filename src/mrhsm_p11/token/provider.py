@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 
-from mrhsm_p11 import config, hostcalls, log
+from mrhsm_p11 import answers, config, hostcalls, log
 from mrhsm_p11.errors import (
     CryptokiAlreadyInitialized,
     CryptokiNotInitialized,
@@ -114,6 +114,7 @@ def stop() -> None:
     global current
     with _changing:
         provider, current = require(), None
+        answers.changed()
         provider.close()
         log.close()
 
@@ -122,6 +123,7 @@ def _forget_after_fork() -> None:
     """A forked child starts uninitialised; what the parent shares with it must not be closed here."""
     global current, _changing
     current, _changing = None, threading.Lock()
+    answers.changed()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)

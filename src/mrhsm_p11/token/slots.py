@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mrhsm_p11 import answers
 from mrhsm_p11.config import Config
 from mrhsm_p11.errors import TokenNotRecognized
 from mrhsm_p11.token.token import Token
@@ -65,6 +66,7 @@ class Slots:
             slot.token = self._token(entry)
             others = [one for one in self.by_id.values() if one.token is None or one.token.serial != entry.serial]
             self.by_id = {one.id: one for one in [*others, slot]}
+            answers.changed()
             self._stamp = None  # another thread may have seen the token in mrhsm.conf before it was seated
 
     def slot_of(self, token: Token) -> int:
@@ -87,6 +89,7 @@ class Slots:
             next(number for number in range(EMPTY_SLOT_ID, len(taken) + 1) if number not in taken)
         )
         self.by_id = {slot.id: slot for slot in [*slots, empty]}
+        answers.changed()
 
     def _token(self, entry: TokenEntry) -> Token:
         return Token(entry, self.directory, self.config, self._handles)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mrhsm_p11 import answers
 from mrhsm_p11.config import Config
 from mrhsm_p11.constants import CKA, CKU
 from mrhsm_p11.errors import (
@@ -73,6 +74,7 @@ class Token:
 
     def close_session(self, session: Session) -> None:
         """End a session, its operations and its objects; the token's last one takes the login with it."""
+        answers.changed()
         session.cancel()
         with self.changing:
             self.sessions.pop(session.handle, None)
@@ -90,6 +92,7 @@ class Token:
         """
         left, self._stores = self._stores, stores.open_all(opened, self.config)
         self.role, self.opened = role, opened
+        answers.changed()
         return left
 
     def leave(self) -> None:
@@ -98,6 +101,7 @@ class Token:
             left, self._stores = self._stores, ()
             self.states.clear()
             self.role, opened, self.opened = None, self.opened, None
+        answers.changed()
         for store in left:
             store.forget()
             store.close()
