@@ -66,6 +66,7 @@ LINES: tuple[tuple[str, Callable[[Profile], str]], ...] = (
     ("only these formats", _members("formats")),
     ("wraps in Get by", _members("wrap_methods")),
     ("may demand a user name", _tells("username")),
+    ("which must be the certificate's", _tells("username_of_certificate")),
 )
 
 

@@ -74,6 +74,8 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
             raise exceptions.OperationNotSupported(f"{operation.name.title()} operation is not supported.")
         if operation is Operation.REGISTER and payload.object_type.name in self._options.refuse_types:
             raise exceptions.InvalidField(f"The {payload.object_type.name} object type is not supported.")
+        if operation is Operation.REGISTER and _format_of(payload.managed_object) in self._options.refuse_formats:
+            raise exceptions.KeyFormatTypeNotSupported("The key format type is not supported.")
         response = self._own.get(operation, lambda p: super(ApplianceEngine, self)._process_operation(operation, p))(
             payload
         )
@@ -242,6 +244,10 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
         managed = self._get_object_with_access_controls(payload.unique_identifier, Operation.GET)
         if getattr(managed, "state", None) in {State.DESTROYED, State.DESTROYED_COMPROMISED}:
             raise exceptions.ItemNotFound("Object has been destroyed.")
+        if self._options.active_only and getattr(managed, "state", State.ACTIVE) is not State.ACTIVE:
+            raise exceptions.IllegalOperation("Object is not active.")
+        if self._options.refuse_wrapping and payload.key_wrapping_specification is not None:
+            raise exceptions.InvalidField("Key wrapping is not supported.")
         return super()._process_get(payload)
 
     def _process_rekey(self, payload: Any) -> Any:
@@ -296,8 +302,14 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
             offered = [*response.operations, *QUERIED_TOO]
             response.operations = [operation for operation in offered if not self._refuses(operation)]
         if response.vendor_identification:
-            response.vendor_identification = "mrhsm trial appliance"
+            response.vendor_identification = self._options.vendor
         return response
+
+
+def _format_of(managed: Any) -> str:
+    """Return the key format type of an object to register, "" where it has none."""
+    block = getattr(managed, "key_block", None)
+    return "" if block is None else str(block.key_format_type.value.name)
 
 
 def _do_not_wait_for_the_disk(connection: Any, _: Any) -> None:

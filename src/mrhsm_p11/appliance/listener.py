@@ -13,7 +13,7 @@ from kmip.core import exceptions, utils
 from kmip.services.server import session
 
 from mrhsm_p11.appliance.options import Options
-from mrhsm_p11.appliance.users import Users
+from mrhsm_p11.appliance.users import Users, names_of
 from mrhsm_p11.errors import MrhsmError
 
 HANDSHAKE_S = 10.0
@@ -56,6 +56,9 @@ class Session(session.KmipSession):  # type: ignore[misc]  # PyKMIP is untyped
         identity = super().authenticate(certificate, request)
         if self._users is not None and not self._users.have(request.request_header.authentication):
             raise exceptions.PermissionDenied("A user name and its password are needed.")
+        if self._options.same_name and names_of(request.request_header.authentication) - {identity[0]}:
+            self._connection.close()
+            raise exceptions.PermissionDenied("The user name is not that of the certificate.")
         return identity
 
     def _secured(self) -> ssl.SSLSocket:

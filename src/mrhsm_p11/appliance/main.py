@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrhsm_p11.appliance.options import Options
+from mrhsm_p11.appliance.imitation import options_of
+from mrhsm_p11.appliance.options import VERSIONS, Options
+from mrhsm_p11.config import PROFILES
 from mrhsm_p11.errors import MrhsmError
 
 if TYPE_CHECKING:
@@ -38,13 +40,19 @@ HELP = {
     "certs": "folder of the certificates, made where there are none (a temporary one)",
     "users": "file of name:password lines, one of which every request must carry (nobody is asked)",
     "server": "name of the server certificate in it (server)",
+    "imitate": f"product to pass for, as its documents describe it: {', '.join(PROFILES)}",
+    "vendor": "what Query says of the vendor (mrhsm trial appliance)",
     "versions": "KMIP versions spoken (1.0,1.1,1.2,1.3,1.4)",
     "nine": "refuse all operations but the nine that a server must have",
     "refuse_operations": "operations refused: REKEY,ADD_ATTRIBUTE,...",
     "refuse_types": "object types that Register refuses, as in OPAQUE_DATA",
     "refuse_attributes": "attributes refused, x- for custom ones",
+    "refuse_formats": "key formats that Register refuses, as in PKCS_8",
+    "refuse_wrapping": "refuse Get with a Key Wrapping Specification",
     "ignore_filters": "attributes that Locate takes no notice of",
     "unique_names": "refuse a Name that another object has",
+    "active_only": "Get refuses keys that are not active",
+    "same_name": "hang up on a user name that is not the certificate's",
     "keep_destroyed": "keep the attributes of destroyed objects",
     "rekey_deactivates": "Re-key deactivates the replaced key",
     "tls12": "no TLS 1.3",
@@ -62,15 +70,19 @@ def flag(name: str) -> str:
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    parser = argparse.ArgumentParser(prog="mrhsm-appliance", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="mrhsm-appliance", description=__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS
+    )
     for option in dataclasses.fields(Options):
         default = option.default
         if isinstance(default, bool):
             parser.add_argument(flag(option.name), dest=option.name, action="store_true", help=HELP[option.name])
         else:
             kind = _names if isinstance(default, tuple) else Path if default is None else type(default)
-            parser.add_argument(flag(option.name), dest=option.name, type=kind, default=default, help=HELP[option.name])
-    return Options(**vars(parser.parse_args(arguments)))
+            parser.add_argument(flag(option.name), dest=option.name, type=kind, help=HELP[option.name])
+    given = vars(parser.parse_args(arguments))
+    imitated = options_of(given["imitate"], VERSIONS[:5]) if given.get("imitate") else {}
+    return Options(**{**imitated, **given})
 
 
 def main() -> int:

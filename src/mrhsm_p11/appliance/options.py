@@ -7,11 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mrhsm_p11.errors import MrhsmError
+from mrhsm_p11.kmip import profiles
 
-# What the documentation lists as the whole of what a server must support.
-NINE_OPERATIONS = frozenset(
-    {"ACTIVATE", "CREATE", "DESTROY", "DISCOVER_VERSIONS", "GET", "LOCATE", "REKEY", "REGISTER", "REVOKE"}
-)
+NINE_OPERATIONS = frozenset(operation.name for operation in profiles.MINIMUM)
 VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", "2.0")
 
 
@@ -27,13 +25,19 @@ class Options:
         None  # file of name:password lines, one of which every request must carry; None: nobody is asked
     )
     server: str = "server"  # name of the server's certificate and key in it
+    imitate: str = ""  # a row of kmip.profiles, whose product this is to pass for; other options are set beside
+    vendor: str = "mrhsm trial appliance"  # Vendor Identification
     versions: tuple[str, ...] = VERSIONS[:5]
     nine: bool = False  # refuse every operation but the nine
     refuse_operations: tuple[str, ...] = ()  # as KMIP's enumeration spells them: REKEY, ADD_ATTRIBUTE
     refuse_attributes: tuple[str, ...] = ()  # by name, "x-" for all custom ones
     refuse_types: tuple[str, ...] = ()  # of objects to register, as KMIP's enumeration spells them: OPAQUE_DATA
+    refuse_formats: tuple[str, ...] = ()  # of keys to register, as in PKCS_8
+    refuse_wrapping: bool = False  # Get with a Key Wrapping Specification
     ignore_filters: tuple[str, ...] = ()  # attribute names that Locate pretends not to see
     unique_names: bool = False  # refuse a Name that another object has
+    active_only: bool = False  # Get refuses keys that are not active
+    same_name: bool = False  # hang up on a user name that is not the certificate's
     keep_destroyed: bool = False  # Destroy leaves the attributes
     rekey_deactivates: bool = False  # Re-key ends the replaced key's life
     tls12: bool = False  # no TLS 1.3

@@ -32,10 +32,19 @@ class Users:
 
     def have(self, authentication: Any) -> bool:
         """Tell whether a request header's Authentication names one of them with the password."""
-        for credential in authentication.credentials if authentication is not None else ():
-            if credential.credential_type is enums.CredentialType.USERNAME_AND_PASSWORD:
-                value = credential.credential_value
-                known = self.passwords.get(value.username)
-                if known is not None and hmac.compare_digest(known.encode(), (value.password or "").encode()):
-                    return True
+        for value in _values(authentication):
+            known = self.passwords.get(value.username)
+            if known is not None and hmac.compare_digest(known.encode(), (value.password or "").encode()):
+                return True
         return False
+
+
+def names_of(authentication: Any) -> set[str]:
+    """Return the user names in a request header's Authentication."""
+    return {value.username for value in _values(authentication)}
+
+
+def _values(authentication: Any) -> list[Any]:
+    named = enums.CredentialType.USERNAME_AND_PASSWORD
+    credentials = authentication.credentials if authentication is not None else ()
+    return [one.credential_value for one in credentials if one.credential_type is named]

@@ -44,7 +44,10 @@ ADVICE: dict[Stage, tuple[tuple[str, str], ...]] = {
             "give the certificate's user rights on the appliance; where it wants a name and a password: "
             "mrhsm set -username",
         ),
-        ("may refuse our certificate", "register our client certificate at the appliance"),
+        (
+            "may refuse our certificate",
+            "register our client certificate at the appliance; with mrhsm set -username, give the name that is in it",
+        ),
         ("in time", "the appliance is too slow or hangs: look at it, then at network.deadline_seconds"),
         ("", "look at the appliance's own log"),
     ),

@@ -67,6 +67,7 @@ class Profile:
     formats: tuple[KeyFormatType, ...] = ()  # the only ones registered
     wrap_methods: tuple[BlockCipherMode | PaddingMethod, ...] = ()  # of Get with a Key Wrapping Specification
     username: bool | None = None  # may demand a user name and password beside the certificate
+    username_of_certificate: bool | None = None  # and hangs up on a name that is not the certificate's
 
     def offers(self, operation: Operation) -> bool | None:
         """Tell whether the product has an operation, None where no document says so."""
@@ -101,6 +102,7 @@ ROWS: dict[str, Profile] = {
         custom=True,
         unique_names=True,  # one name an object, by which other interfaces of the product know it
         username=True,
+        username_of_certificate=True,
     ),
     "ciphertrust": Profile(
         title="CipherTrust Manager",
