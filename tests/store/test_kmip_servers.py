@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from fix_appliance import Appliance
@@ -12,12 +12,14 @@ from fix_stores import aes_key, data_object, ec_pair, kept
 from mrhsm_p11.config import Config
 from mrhsm_p11.constants import CKA, CKK, CKO
 from mrhsm_p11.deadline import Deadline
-from mrhsm_p11.errors import AttributeReadOnly
+from mrhsm_p11.errors import AttributeReadOnly, DeviceError
 from mrhsm_p11.kmip.client import Client
+from mrhsm_p11.kmip.errors import TimedOut
 from mrhsm_p11.kmip.vocabulary import RevocationReasonCode
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import KeyState, KeyUse, ObjectGone
 from mrhsm_p11.store.kmip.connection import make_pool
+from mrhsm_p11.store.kmip.records import Entry
 from mrhsm_p11.store.kmip.store import KmipStore
 
 Make = Callable[..., KmipPlace]
@@ -126,6 +128,43 @@ def test_labels_that_no_server_takes_as_a_name_are_kept(make_kmip_place: Make, m
         place = make_kmip_place(make_appliance(**options))
         uid = place.open().insert(aes_key(LABEL=label), Secret(KEY)).uid
         assert matching(place.open(), label) == {uid}
+
+
+@pytest.mark.parametrize(("page", "messages"), [(3, 4), (7, 2)])
+def test_a_server_that_names_few_objects_at_a_time_is_asked_for_the_others(
+    make_kmip_place: Make, make_appliance: MakeAppliance, page: int, messages: int
+) -> None:
+    place = make_kmip_place(make_appliance(page=page))
+    store = place.open()
+    made = {store.insert(data_object(LABEL="twin"), Secret(b"x")).uid for _ in range(7)}
+    other = place.open()
+    before = other._servers.client.pool.statistics.messages
+    assert uids(other) == made
+    assert other._servers.client.pool.statistics.messages - before == messages
+    assert matching(place.open(), "twin") == made
+
+
+def test_a_search_goes_on_where_its_deadline_ended_it(
+    make_kmip_place: Make, appliance: Appliance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mrhsm_p11.store.kmip.store.MOST_IN_A_MESSAGE", 2)
+    place = make_kmip_place(appliance, config=Config())
+    store = place.open()
+    made = {store.insert(data_object(LABEL=str(n)), Secret(b"x")).uid for n in range(6)}
+    other = place.open()
+    entries, calls = other._reader.entries, []
+
+    def fails_once(wanted: Sequence[str]) -> list[Entry]:
+        calls.append(len(wanted))
+        if len(calls) == 3:
+            raise TimedOut("too late")
+        return entries(wanted)
+
+    monkeypatch.setattr(other._reader, "entries", fails_once)
+    with pytest.raises(DeviceError):
+        other.search({})
+    assert uids(other) == made
+    assert calls == [2, 2, 2, 2]
 
 
 def test_what_was_learned_is_forgotten_with_the_server(make_kmip_place: Make, make_appliance: MakeAppliance) -> None:

@@ -44,6 +44,8 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
         self._options = options
         self._id_placeholder: str | None = None
         self._protocol_versions: list[Any] = [v for v in self._protocol_versions if str(v) in options.versions]
+        for index in locate.INDEXES:
+            index.create(self._data_store, checkfirst=True)
         if not durable:
             event.listen(self._data_store, "connect", _do_not_wait_for_the_disk)
             self._data_store.dispose()
@@ -292,9 +294,11 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
                 found.append(managed)
         found.sort(key=lambda managed: (managed.initial_date, managed.unique_identifier), reverse=True)
         start = payload.offset_items or 0
-        end = None if payload.maximum_items is None else start + payload.maximum_items
-        identifiers = [kept.identifier(managed) for managed in found[start:end]]
-        return payloads.LocateResponsePayload(unique_identifiers=identifiers)
+        asked = len(found) if payload.maximum_items is None else payload.maximum_items
+        most = min(asked, self._options.page or asked)
+        identifiers = [kept.identifier(managed) for managed in found[start : start + most]]
+        counted = len(found) if self._options.page else None
+        return payloads.LocateResponsePayload(located_items=counted, unique_identifiers=identifiers)
 
     def _process_query(self, payload: Any) -> Any:
         response = super()._process_query(payload)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kmip.core import enums
-from kmip.pie import objects
+from kmip.pie import objects, sqltypes
+from sqlalchemy import Index
+from sqlalchemy.orm import selectin_polymorphic, selectinload
 
 from mrhsm_p11.appliance import kept
 from mrhsm_p11.appliance.codec import Verbatim
@@ -23,10 +25,20 @@ COLUMNS = {
     "State": "state",
 }
 
+# PyKMIP searches these tables from end to end for each object that it reads.
+INDEXES = (
+    Index("names_of_object", sqltypes.ManagedObjectName.mo_uid),
+    Index("information_of_object", objects.app_specific_info_map.c.managed_object_id),
+    Index("groups_of_object", objects.object_group_map.c.managed_object_id),
+)
+
 
 def candidates(session: Any, wanted: Sequence[Any]) -> Any:
     """Return the objects that match in what the database can search by."""
-    query = session.query(objects.ManagedObject)
+    # With what Locate looks at: three statements for all, where each object would cost as many of its own.
+    query = session.query(objects.ManagedObject).options(
+        selectin_polymorphic(objects.ManagedObject, list(_classes())), selectinload(objects.ManagedObject.kept)
+    )
     for attribute in wanted:
         name, value = attribute.attribute_name.value, attribute.attribute_value
         if name == "Name":
@@ -40,6 +52,10 @@ def candidates(session: Any, wanted: Sequence[Any]) -> Any:
         elif name == kept.IDENTIFIER:
             query = query.filter(objects.ManagedObject.kept.any(name=name, value=kept.text(value.value)))
     return query.all()
+
+
+def _classes() -> Iterator[type]:
+    return (each.class_ for each in objects.ManagedObject.__mapper__.self_and_descendants if each.inherits)
 
 
 def matches(managed: Any, wanted: Sequence[Any]) -> bool:

@@ -50,6 +50,7 @@ HELP = {
     "refuse_formats": "key formats that Register refuses, as in PKCS_8",
     "refuse_wrapping": "refuse Get with a Key Wrapping Specification",
     "ignore_filters": "attributes that Locate takes no notice of",
+    "page": "identifiers that Locate names at most (any number)",
     "unique_names": "refuse a Name that another object has",
     "active_only": "Get refuses keys that are not active",
     "same_name": "hang up on a user name that is not the certificate's",

@@ -35,6 +35,7 @@ class Options:
     refuse_formats: tuple[str, ...] = ()  # of keys to register, as in PKCS_8
     refuse_wrapping: bool = False  # Get with a Key Wrapping Specification
     ignore_filters: tuple[str, ...] = ()  # attribute names that Locate pretends not to see
+    page: int = 0  # identifiers that Locate names at most, with the number of all; 0: any number
     unique_names: bool = False  # refuse a Name that another object has
     active_only: bool = False  # Get refuses keys that are not active
     same_name: bool = False  # hang up on a user name that is not the certificate's

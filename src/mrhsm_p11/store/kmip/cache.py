@@ -92,10 +92,13 @@ class Cache:
                 self._wipe(uid)
 
     def _sweep(self) -> None:
-        """Wipe what nothing may use any more; oldest first, as they were put in."""
+        """Wipe what nothing may use any more. The oldest were put in first: those behind a young one are younger."""
         limit_s = self._fresh_s + self._stale_s
         now = self._clock()
-        for uid in [uid for uid, found in self._materials.items() if now - found.read_at >= limit_s]:
+        while self._materials:
+            uid, found = next(iter(self._materials.items()))
+            if now - found.read_at < limit_s:
+                return
             self._wipe(uid)
 
     def _wipe(self, uid: str) -> None:

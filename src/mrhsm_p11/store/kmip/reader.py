@@ -20,6 +20,7 @@ from mrhsm_p11.store.kmip.records import Entry
 from mrhsm_p11.store.kmip.sidecar import Sidecar
 
 MOST_IN_A_MESSAGE = 50
+PAGE = 1000  # identifiers of a Locate, where not all come at once
 GONE = {ResultReason.ITEM_NOT_FOUND.value, ResultReason.OBJECT_NOT_FOUND.value, ResultReason.OBJECT_DESTROYED.value}
 HIDDEN = {ResultReason.PERMISSION_DENIED.value, ResultReason.NOT_AUTHORISED.value}
 UNSUPPORTED = {ResultReason.OPERATION_NOT_SUPPORTED.value, ResultReason.FEATURE_NOT_SUPPORTED.value}
@@ -70,6 +71,20 @@ def _answers(client: Client, requests: Sequence[RequestPayload]) -> list[Respons
     return list(got)
 
 
+def _all_of(client: Client, request: payloads.LocateRequest, answer: payloads.LocateResponse) -> list[str]:
+    """Return what was located, page by page where the server counts more than it names (Located Items, KMIP 1.3).
+
+    Pages move when objects come or go meanwhile: one may be named twice.
+    """
+    uids = list(answer.unique_identifier)
+    while len(uids) < (answer.located_items or 0):
+        page = client.locate(request.attribute, maximum_items=PAGE, offset_items=len(uids), deadline=deadline.current())
+        if not page:
+            break
+        uids += page
+    return uids
+
+
 class Reader:
     """Reads entries and materials; raises KMIPError, and NoGetAttributes where another way must be taken."""
 
@@ -86,12 +101,13 @@ class Reader:
     def locate(self, searches: Sequence[Iterable[Attribute]]) -> list[str]:
         """Return the identifiers that any of the searches finds, in one message."""
         requests = [payloads.LocateRequest(attribute=(*search, *self.group_filter)) for search in searches]
+        client = self._servers.client
         uids: dict[str, None] = {}
-        for answer in answers(self._servers.client, requests):
+        for request, answer in zip(requests, answers(client, requests), strict=True):
             if isinstance(answer, OperationFailed):
                 raise answer
             assert isinstance(answer, payloads.LocateResponse)
-            uids.update(dict.fromkeys(answer.unique_identifier))
+            uids.update(dict.fromkeys(_all_of(client, request, answer)))
         return list(uids)
 
     def entries(self, uids: Sequence[str]) -> list[Entry]:

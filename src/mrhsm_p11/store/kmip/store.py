@@ -26,7 +26,7 @@ from mrhsm_p11.store.kmip.custody import KEPT, Custody, shown
 from mrhsm_p11.store.kmip.learned import Learned
 from mrhsm_p11.store.kmip.lifecycle import Lifecycle
 from mrhsm_p11.store.kmip.linking import link_pair
-from mrhsm_p11.store.kmip.reader import NoGetAttributes, Reader, id_filter, label_filters
+from mrhsm_p11.store.kmip.reader import MOST_IN_A_MESSAGE, NoGetAttributes, Reader, id_filter, label_filters
 from mrhsm_p11.store.kmip.records import Entry, kind_of
 from mrhsm_p11.store.kmip.sidecar import Sidecar
 
@@ -209,8 +209,12 @@ class KmipStore(Store):
         else:
             uids = self._reader.locate([[]])
         known = {uid: entry for uid in uids if (entry := self._cache.entry(uid)) is not None}
-        read = self._reader.entries([uid for uid in uids if uid not in known])
-        return [*known.values(), *map(self._kept, read)]
+        missing = [uid for uid in uids if uid not in known]
+        # Kept message by message: a search that its deadline ended goes on there when it is asked again.
+        for start in range(0, len(missing), MOST_IN_A_MESSAGE):
+            read = self._reader.entries(missing[start : start + MOST_IN_A_MESSAGE])
+            known.update((entry.record.uid, self._kept(entry)) for entry in read)
+        return list(known.values())
 
     def _load(self, uid: str) -> Entry:
         known = self._cache.entry(uid)
