@@ -177,6 +177,19 @@ def test_a_password_that_is_not_utf_8(mrhsm: Run, home: Home, file: Path) -> Non
     assert mrhsm("set", "-username", NAME, "-passwordfile", file)[2] == "The password of -username is not UTF-8\n"
 
 
+def test_configure_takes_it_and_names_the_step_that_failed(
+    home: Home, file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home.token("kmip")
+    words = ("configure", "-hsmsopin", SOPIN[1])
+    assert main([*words, "-hsmusername", NAME, "-hsmpasswordfile", "/nowhere"]) == 4
+    assert capfd.readouterr().err.startswith("Set: -passwordfile: cannot read /nowhere")
+    assert main([*words, "-hsmpasswordfile", "/nowhere"]) == 2
+    assert capfd.readouterr().err == "-hsmpasswordfile goes with -hsmusername\n"
+    assert main([*words, "-hsmusername", NAME, "-hsmpasswordfile", str(file)]) == 4  # the rest is not configured
+    assert connection(home).username == NAME
+
+
 def test_it_is_asked_for_with_one_star_a_character(home: Home) -> None:
     home.token("kmip")
     child = pexpect.spawn(

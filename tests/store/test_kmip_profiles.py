@@ -120,5 +120,19 @@ def test_a_wrong_profile_costs_messages_and_nothing_else(
         assert told is not True or refused not in options.get("refuse_attributes", ()), field  # type: ignore[operator]
 
 
+def test_that_batches_are_refused_is_found_out_once(make_kmip_place: Make, make_appliance: MakeAppliance) -> None:
+    server = make_appliance(refuse_batches=True)
+    place = make_kmip_place(server)
+    for _ in range(3):
+        store = place.open()
+        uid = store.insert(aes_key(), Secret(KEY)).uid
+        assert place.open().material(uid) == Secret(KEY)
+    assert len([request for request in server.requests() if "," in request]) == 1
+    assert place.open()._learned.facts.batches is False
+    place.connection = make_appliance().connection()
+    insert(place.open())
+    assert place.open()._learned.facts.batches is None
+
+
 def test_a_profile_of_a_later_version_is_the_default_one(make_kmip_place: Make, appliance: Appliance) -> None:
     insert(with_profile(make_kmip_place(appliance), "of-tomorrow"))

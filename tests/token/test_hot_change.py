@@ -86,3 +86,17 @@ def test_settings_that_nobody_signed_are_not_followed(
     assert p11.find(session, {CKA.TOKEN: True, CKA.LABEL: "x"}) == []
     assert len(trap.requests()) == seen
     assert "the former settings stay in force" in (mapr_home / "logs" / "mrhsm.log").read_text()
+
+
+def test_a_user_name_is_followed(
+    p11: Cryptoki, mapr_home: Path, make_token: MakeToken, make_appliance: Make, tmp_path: Path
+) -> None:
+    users, password = tmp_path / "users", tmp_path / "password"
+    users.write_text("me:first\n")
+    password.write_text("first\n")
+    token = make_token("a token", store="kmip", connection=make_appliance(users=users).connection())
+    session = logged_in(p11, token)
+    template = {CKA.TOKEN: True, CKA.VALUE_LEN: 32, CKA.ENCRYPT: True}
+    assert rv_of(p11.generate_key, session, CKM.AES_KEY_GEN, template) == CKR.DEVICE_ERROR
+    mrhsm_set(mapr_home, "-username", "me", "-passwordfile", password)
+    p11.generate_key(session, CKM.AES_KEY_GEN, template)

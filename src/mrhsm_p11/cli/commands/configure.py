@@ -6,6 +6,7 @@ Its options are those of `init`, each under `-hsm<name>`.
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -54,10 +55,11 @@ def configure(given: Given, config: Config) -> None:
     try:
         pins.refuse_two_inputs(inner)
         pins.refuse_lost_pin(inner)
+        with _step("set"):
+            wanted = settings.change(inner)
     except UsageError as error:
-        raise UsageError(str(error).replace("-", PREFIX, 1)) from None
+        raise UsageError(re.sub(r"(?<!\w)-(?=[a-z])", PREFIX, str(error))) from None
     directory = TokenDirectory(config.tokens_dir)
-    wanted = settings.change(inner)
     with _step("init"):
         entry = _existing(directory, inner)
         store = inner.get("-storetype") or (entry.store if entry else _default_store(inner))

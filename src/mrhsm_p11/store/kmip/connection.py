@@ -104,7 +104,19 @@ class Servers:
         self._config = config
         self._watch = watch
         self._pool: Pool | None = None
+        self._one_by_one = False
         self._making = threading.Lock()
+
+    @property
+    def refuses_batches(self) -> bool:
+        """Whether messages of several operations are not sent, because one was refused."""
+        return self._pool is not None and self._pool.refuses_batches
+
+    def send_no_batches(self) -> None:
+        """Ask one operation a message, as long as the settings stay what they are."""
+        self._one_by_one = True
+        if self._pool is not None:
+            self._pool.refuses_batches = True
 
     @property
     def forced_profile(self) -> str:
@@ -119,6 +131,7 @@ class Servers:
         with self._making:
             if self._pool is None:
                 self._pool = make_pool(self.connection, self._config)
+                self._pool.refuses_batches = self._one_by_one
                 _warn_of_dates(self.connection, f"{self._config.tokens_dir}/mrhsm.conf")
             return Client(self._pool)
 
@@ -135,7 +148,7 @@ class Servers:
 
     def _follow(self, connection: Connection) -> None:
         log.info(f"the settings of the key managers have changed: {', '.join(connection.addresses) or 'none is left'}")
-        self.connection = connection
+        self.connection, self._one_by_one = connection, False
         self.close()
         for told in self.followers:
             told()

@@ -32,6 +32,7 @@ class Facts:
     """None: not tried yet."""
 
     vendor: str | None = None  # who the server says it is; empty: it does not tell
+    batches: bool | None = None  # False: a message of several operations was refused
     get_attributes: bool | None = None
     information: bool | None = None  # one Application Specific Information at creation: the blob
     entries: bool | None = None  # more of them: the search entries
@@ -81,6 +82,8 @@ class Learned:
     def facts(self) -> Facts:
         if self._facts is None:
             self._facts = self._read()
+            if self.expected.batches is False:
+                self._servers.send_no_batches()
         return self._facts
 
     def note_sent(self, **changes: bool) -> None:
@@ -95,7 +98,9 @@ class Learned:
         )
 
     def note(self, **changes: bool | str | tuple[str, ...]) -> None:
-        """Remember what was just seen."""
+        """Remember what was just seen, and whether a batch was refused since."""
+        if self._servers.refuses_batches:
+            changes["batches"] = False
         changed = dataclasses.replace(self.facts, **changes)  # type: ignore[arg-type]
         if changed == self._facts:
             return
@@ -155,6 +160,7 @@ def _guess(profile: Profile) -> Facts:
     """Return what is to be expected of a product. Only what to try first hangs on it."""
     absent = [form.name for form in KeyFormatType if profile.formats and form not in profile.formats]
     return Facts(
+        batches=profile.batches,
         information=profile.information,
         custom=profile.custom,
         activation_date=profile.activation_date,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # How the facts are called, in the order in which they are shown; who the server is shows in the profile.
 CALLED = {
+    "batches": "Several operations a message",
     "get_attributes": "Get Attributes",
     "information": "Application Specific Information",
     "entries": "Search entries in it",
