@@ -22,6 +22,7 @@ static const CK_ULONG LONGEST = 1UL << 30; /* of any input, in bytes: what is sa
 static const CK_ULONG MOST_ELEMENTS = 1024; /* of a template or an array; more are refused unread */
 static const CK_ULONG LOWEST_ADDRESS = 1 << 16;
 static const CK_ULONG DEEPEST = 3; /* templates in templates */
+static const unsigned char UNTOUCHED = 0xA5; /* no handle, number or structure that a function fills is all of these */
 
 /* ---- memory that grows, and memory for one call ---- */
 
@@ -216,6 +217,22 @@ static unsigned char *carry(struct walk *walk, void *slot, CK_ULONG size)
     return place;
 }
 
+/* Lend the function memory of so many bytes that it fills or leaves alone; what the host has there does not cross. While
+ * it is as it was lent, nothing was written. The caller says when it is `writable`: after what has its length there. */
+static unsigned char *give(struct walk *walk, void *slot, CK_ULONG size)
+{
+    unsigned char *place = pointer_at(slot);
+
+    if (walk->rv != CKR_OK || !place || !walk->rebuilding)
+        return walk->rv == CKR_OK ? place : NULL;
+    place = allocate(walk, size);
+    if (place) {
+        memset(place, UNTOUCHED, size);
+        put_pointer(slot, place);
+    }
+    return place;
+}
+
 /* Lend the function memory that it only writes: as many `unit`s as it says at `length`, at most `count`. */
 static void lend(struct walk *walk, void *slot, CK_ULONG count, CK_ULONG unit, const void *length, int attribute)
 {
@@ -243,6 +260,16 @@ static int is_nested(const struct crossing *table, CK_ULONG type)
     return 0;
 }
 
+/* Of an attribute without a buffer only the length is asked for: what the host has there need not be anything. */
+static void blot_lengths(struct walk *walk, const unsigned char *attribute, CK_ULONG count)
+{
+    unsigned char *copy = walk->message->start + walk->message->used - aligned(count * sizeof(CK_ATTRIBUTE));
+
+    for (CK_ULONG i = 0; i < count; i++, attribute += sizeof(CK_ATTRIBUTE), copy += sizeof(CK_ATTRIBUTE))
+        if (!pointer_at(attribute + offsetof(CK_ATTRIBUTE, pValue)))
+            memset(copy + offsetof(CK_ATTRIBUTE, ulValueLen), UNTOUCHED, sizeof(CK_ULONG));
+}
+
 /* Attributes with values, or (`wanted`) attributes whose values are asked for. */
 static void carry_template(struct walk *walk, void *slot, CK_ULONG count, int wanted, CK_ULONG depth)
 {
@@ -253,10 +280,12 @@ static void carry_template(struct walk *walk, void *slot, CK_ULONG count, int wa
         return;
     }
     attribute = carry(walk, slot, count * sizeof(CK_ATTRIBUTE));
+    if (attribute && wanted && !walk->rebuilding)
+        blot_lengths(walk, attribute, count);
     for (CK_ULONG i = 0; attribute && i < count && walk->rv == CKR_OK; i++, attribute += sizeof(CK_ATTRIBUTE)) {
         unsigned char *value = attribute + offsetof(CK_ATTRIBUTE, pValue);
         unsigned char *length = attribute + offsetof(CK_ATTRIBUTE, ulValueLen);
-        CK_ULONG size = number_at(length);
+        CK_ULONG size = pointer_at(value) || !wanted ? number_at(length) : 0;
         int nested = is_nested(walk->table, number_at(attribute + offsetof(CK_ATTRIBUTE, type)));
 
         if (wanted && depth > 1)
@@ -447,19 +476,21 @@ static void carry_mechanism(struct walk *walk, void *slot, int message)
 
 static void carry_room(struct walk *walk, CK_ULONG *arguments, CK_ULONG unit)
 {
-    unsigned char *length = carry(walk, &arguments[1], sizeof(CK_ULONG));
+    unsigned char *length = arguments[0] ? carry(walk, &arguments[1], sizeof(CK_ULONG))
+                                         : give(walk, &arguments[1], sizeof(CK_ULONG));
 
     if (!length) {
         withhold(walk, &arguments[0]);
         return;
     }
-    lend(walk, &arguments[0], number_at(length), unit, length, 0);
+    if (arguments[0])
+        lend(walk, &arguments[0], number_at(length), unit, length, 0);
     writable(walk, length, sizeof(CK_ULONG));
 }
 
 static void carry_found(struct walk *walk, CK_ULONG *arguments, CK_ULONG unit)
 {
-    unsigned char *count = carry(walk, &arguments[2], sizeof(CK_ULONG));
+    unsigned char *count = give(walk, &arguments[2], sizeof(CK_ULONG));
 
     if (!count) {
         withhold(walk, &arguments[0]);
@@ -496,7 +527,7 @@ static void carry_step(struct walk *walk, const struct crossing_step *step, CK_U
         carry(walk, slot, step->size);
         break;
     case STEP_FILLED:
-        place = carry(walk, slot, step->size);
+        place = give(walk, slot, step->size);
         if (place)
             writable(walk, place, step->size);
         break;
@@ -586,13 +617,17 @@ struct answer {
     CK_RV rv; /* then, for each region, a length and so many bytes */
 };
 
+/* Whether to go on after a system call that failed; `since` is 0 at first. The host's links have time limits. */
+static int worth_waiting(long *since);
+
 static int send_all(int descriptor, const void *data, size_t size)
 {
     const unsigned char *next = data;
+    long since = 0;
 
     while (size > 0) {
         ssize_t sent = send(descriptor, next, size, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR)
+        if (sent < 0 && worth_waiting(&since))
             continue;
         if (sent <= 0)
             return 0;
@@ -604,9 +639,11 @@ static int send_all(int descriptor, const void *data, size_t size)
 
 static int receive_more(int descriptor, struct bytes *into, size_t until)
 {
+    long since = 0;
+
     while (into->used < until) {
         ssize_t got = recv(descriptor, into->start + into->used, into->room - into->used, 0);
-        if (got < 0 && errno == EINTR)
+        if (got < 0 && worth_waiting(&since))
             continue;
         if (got <= 0)
             return 0;

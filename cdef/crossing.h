@@ -5,7 +5,7 @@
 enum crossing_step_kind {
     STEP_BYTES,             /* pointer and length */
     STEP_FIXED,             /* `size` bytes of input */
-    STEP_FILLED,            /* `size` bytes that are read and written */
+    STEP_FILLED,            /* `size` bytes that are written, or left alone */
     STEP_NAME,              /* text that a zero byte ends, at most `size` bytes */
     STEP_MECHANISM,
     STEP_MESSAGE_MECHANISM, /* a mechanism whose parameter is a message's */

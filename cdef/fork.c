@@ -11,9 +11,11 @@
 static pthread_mutex_t thread_state_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t thread_state_key;
 static __thread int has_thread_state;
+static __thread int inside; /* this thread is in a call, though it may be waiting outside the gate */
 
 static void thread_state_end(void *thread_state)
 {
+    inside = 1; /* a signal handler may interrupt this, too */
     pthread_mutex_lock(&thread_state_mutex);
     if (!atomic_load(&exiting) && atomic_load(&state) == READY) {
         PyEval_RestoreThread(thread_state);
@@ -21,6 +23,8 @@ static void thread_state_end(void *thread_state)
         PyThreadState_DeleteCurrent();
     }
     pthread_mutex_unlock(&thread_state_mutex);
+    has_thread_state = 0; /* another destructor of the host may still call */
+    inside = 0;
 }
 
 static void thread_state_make_locked(void)
@@ -46,7 +50,6 @@ static void thread_state_make(void)
  * it while it waits on the network (wait.c). */
 #define GATE_INITIALIZER PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
 static pthread_rwlock_t gate = GATE_INITIALIZER;
-static __thread int inside; /* this thread is in a call, though it may be waiting outside the gate */
 static atomic_int waiting;  /* calls outside the gate */
 
 static __thread int cancel_state;
@@ -56,14 +59,14 @@ static __thread int cancel_state;
 static void gate_enter(void)
 {
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    inside = 1; /* first: a signal handler that came between would take the gate twice */
     pthread_rwlock_rdlock(&gate);
-    inside = 1;
 }
 
 static void gate_leave(void)
 {
-    inside = 0;
     pthread_rwlock_unlock(&gate);
+    inside = 0;
     pthread_setcancelstate(cancel_state, NULL);
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 enum { ISOLATED_START_MS = 60000, ISOLATED_END_MS = 3000, IDLE_LINKS = 32 };
+enum { LOOK_MS = 2000, ALIVE_MS = 15000 }; /* how often a call asks whether the process lives, and how long it waits */
 
 struct link {
     struct link *next;
@@ -119,10 +120,10 @@ static int give_birth(struct birth *birth)
 
 /* A failure to get as far as refuse() is said in the form that say() has. */
 static char begin[] = "import os, sys\n"
-                      "sys.path += sys.argv[2:]\n"
+                      "sys.path += sys.argv[3:]\n"
                       "try:\n"
                       "    from mrhsm_p11.abi.isolated import main\n"
-                      "    main(sys.argv[1])\n"
+                      "    main(sys.argv[1], int(sys.argv[2]))\n"
                       "except BaseException as error:\n"
                       "    text = f'{type(error).__name__}: {error}'.encode()\n"
                       "    os.write(3, (8 + len(text)).to_bytes(8, sys.byteorder) + text)\n";
@@ -130,13 +131,15 @@ static char begin[] = "import os, sys\n"
 /* The interpreter that the library was built with; the folders are those that find_packages() would add. */
 static int start_process(int control)
 {
-    char path[PATH_MAX], library[PATH_MAX], site[PATH_MAX];
-    char *arguments[] = {path, "-I", "-S", "-B", "-X", "utf8", "-c", begin, library, site, PURELIB, PLATLIB, NULL};
+    char path[PATH_MAX], library[PATH_MAX], site[PATH_MAX], processes_before[16];
+    char *arguments[] = {path,  "-I",    "-S",             "-B", "-X",    "utf8",  "-c",
+                         begin, library, processes_before, site, PURELIB, PLATLIB, NULL};
     char *nothing[] = {NULL};
     Dl_info place = {0};
     struct birth birth = {.path = path, .arguments = arguments, .control = control};
 
     birth.environment = getauxval(AT_SECURE) ? nothing : environ;
+    snprintf(processes_before, sizeof processes_before, "%u", isolated.generation);
     snprintf(path, sizeof path, "%s/bin/python%d.%d", BASE_PREFIX, PY_MAJOR_VERSION, PY_MINOR_VERSION);
     if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0) { /* access() would ask for the real user */
         refuse("%s: %s", path, strerror(errno));
@@ -158,15 +161,32 @@ static int start_process(int control)
     return 0;
 }
 
+static long milliseconds_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 static int wait_readable(int descriptor, int milliseconds)
 {
     struct pollfd wanted = {.fd = descriptor, .events = POLLIN};
+    long until = milliseconds_now() + milliseconds, left = milliseconds;
     int got;
 
-    do
-        got = poll(&wanted, 1, milliseconds);
-    while (got < 0 && errno == EINTR);
+    while ((got = poll(&wanted, 1, (int)left)) < 0 && errno == EINTR) {
+        left = until - milliseconds_now();
+        left = left > 0 ? left : 0;
+    }
     return got > 0;
+}
+
+static void limit(int descriptor, int option, int milliseconds)
+{
+    struct timeval time = {milliseconds / 1000, milliseconds % 1000 * 1000};
+
+    setsockopt(descriptor, SOL_SOCKET, option, &time, sizeof time);
 }
 
 /* The process's first words: what leads where, and that it is of our build; or why it cannot serve. */
@@ -214,6 +234,7 @@ static CK_RV isolated_start(void)
         close(ends[0]);
         return CKR_GENERAL_ERROR;
     }
+    limit(ends[0], SO_SNDTIMEO, ALIVE_MS);
     pthread_mutex_lock(&isolated.mutex);
     isolated.control = ends[0];
     isolated.generation++;
@@ -275,6 +296,8 @@ static struct link *link_make(CK_RV *rv)
         free(link);
         link = NULL;
     } else {
+        limit(ends[0], SO_SNDTIMEO, LOOK_MS);
+        limit(ends[0], SO_RCVTIMEO, LOOK_MS);
         link->descriptor = ends[0];
         link->generation = isolated.generation;
         link->walk.table = &isolated.table;
@@ -321,6 +344,58 @@ static void link_give_back(struct link *link, int usable)
         link_end(link);
     }
     pthread_mutex_unlock(&isolated.mutex);
+}
+
+/* ---- a process that does not answer ----
+ *
+ * A call may take as long as it needs: to make a key, to wait for an event. But a process that was stopped, or is stuck,
+ * must not hold the host for ever. So a call that waits asks now and then, over a link of its own, for a function that
+ * there is not: that is answered in no time, without Python. */
+
+static struct link *ping(unsigned *generation)
+{
+    struct request request = {.size = sizeof request, .function = FUNCTION_COUNT};
+    struct link *link;
+    CK_RV rv;
+
+    pthread_mutex_lock(&isolated.mutex);
+    *generation = isolated.generation;
+    link = isolated.running ? link_make(&rv) : NULL;
+    pthread_mutex_unlock(&isolated.mutex);
+    if (link && send(link->descriptor, &request, sizeof request, MSG_NOSIGNAL) < 0)
+        shutdown(link->descriptor, SHUT_RDWR);
+    return link;
+}
+
+static int process_answers(void)
+{
+    unsigned generation;
+    struct link *link = ping(&generation);
+    int answers = link && wait_readable(link->descriptor, ALIVE_MS);
+
+    pthread_mutex_lock(&isolated.mutex);
+    if (link)
+        link_end(link);
+    else
+        answers = isolated.running && !isolated.broken; /* no descriptors are left to ask with */
+    if (!answers && isolated.running && isolated.generation == generation) {
+        isolated.broken = 1;
+        kill(isolated.pid, SIGKILL);
+    }
+    pthread_mutex_unlock(&isolated.mutex);
+    return answers;
+}
+
+static int worth_waiting(long *since)
+{
+    if (errno == EINTR && (serving || *since == 0 || milliseconds_now() - *since < LOOK_MS)) {
+        *since = *since ? *since : milliseconds_now();
+        return 1;
+    }
+    if (serving || (errno != EAGAIN && errno != EINTR))
+        return 0;
+    *since = 0;
+    return process_answers();
 }
 
 /* ---- a call ---- */
@@ -489,27 +564,38 @@ static CK_RV call_isolated(CK_ULONG function, CK_ULONG *arguments, CK_ULONG coun
     int cancel_state_before;
     CK_RV rv;
 
+    if (inside)
+        return CKR_FUNCTION_FAILED; /* a signal handler that interrupted a call, which may hold what is locked here */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state_before);
+    inside = 1;
     if (function == FUNCTION_INITIALIZE)
         rv = isolated_initialize(arguments);
     else if (function == FUNCTION_FINALIZE)
         rv = isolated_finalize(arguments);
     else
         rv = ask_isolated(function, arguments, count);
+    inside = 0;
     pthread_setcancelstate(cancel_state_before, NULL);
     return rv;
 }
 
 /* ---- fork ---- */
 
+static __thread int locked_for_fork;
+
 static void isolated_before_fork(void)
 {
+    locked_for_fork = !inside; /* a signal handler that interrupted a call would wait for itself */
+    if (!locked_for_fork)
+        return;
     pthread_mutex_lock(&isolated.starting);
     pthread_mutex_lock(&isolated.mutex);
 }
 
 static void isolated_after_fork_in_parent(void)
 {
+    if (!locked_for_fork)
+        return;
     pthread_mutex_unlock(&isolated.mutex);
     pthread_mutex_unlock(&isolated.starting);
 }

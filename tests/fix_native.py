@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -57,7 +58,7 @@ Host = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Compile tests/host/NAME.c; return the program."""
+    """Compile tests/host/NAME.c; return the program, or the library where the name ends with .so."""
     folder = tmp_path_factory.mktemp("host")
     lists = "\n".join(build_ffi.function_list_struct(struct) for struct in build_ffi.FUNCTION_LISTS)
     (folder / "function_list.h").write_text(lists)
@@ -67,8 +68,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         program = folder / name
         if not program.exists():
             assert compiler, "no C compiler"
-            source = HERE / "host" / f"{name}.c"
+            source = HERE / "host" / f"{name.removesuffix('.so')}.c"
             options = ["-g", "-O1", "-Wall", "-Werror", f"-I{ROOT / 'cdef'}", f"-I{folder}", "-pthread"]
+            options += ["-shared", "-fPIC"] if name.endswith(".so") else ["-rdynamic"]
             subprocess.run([compiler, *options, source, "-o", program, "-ldl", "-lm"], check=True, timeout=60)
         return program
 
@@ -88,6 +90,44 @@ def host(compiled: Callable[[str], Path], library_path: Path, host_home: Path) -
         return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=limit_s)
 
     return run
+
+
+class Talking:
+    """A C program of tests/host under way, which says lines and waits for lines; its errors go where ours go."""
+
+    def __init__(self, command: list[str | Path]) -> None:
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def lines(self, count: int) -> list[str]:
+        """Return the next lines; fewer where the program ends."""
+        assert self.process.stdout
+        return [line.strip() for line in itertools.islice(self.process.stdout, count)]
+
+    def go_on(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def finish(self) -> list[str]:
+        """Say that no more lines come; return what it says till its end, which must be good."""
+        output, _ = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, output
+        return output.splitlines()
+
+
+@pytest.fixture
+def talking(compiled: Callable[[str], Path], library_path: Path, host_home: Path) -> Iterator[Callable[..., Talking]]:
+    """Start a C program of tests/host with the library's path and further arguments."""
+    started: list[Talking] = []
+
+    def start(name: str, *arguments: str) -> Talking:
+        started.append(Talking([compiled(name), library_path, *arguments]))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.communicate()
 
 
 @pytest.fixture

@@ -6,6 +6,10 @@ import hmac
 from typing import NoReturn
 
 
+class SecretWiped(Exception):
+    """The bytes are no longer there."""
+
+
 class Secret:
     """Owned, wipeable secret bytes; shows only its length, compares in constant time, refuses to be copied by accident.
 
@@ -13,14 +17,22 @@ class Secret:
     have copied what it was lent.
     """
 
-    __slots__ = ("_bytes",)
+    __slots__ = ("_bytes", "_wiped")
 
     def __init__(self, value: bytes | bytearray | memoryview) -> None:
         self._bytes = bytearray(value)
+        self._wiped = False
 
     def view(self) -> memoryview:
         """Lend the bytes, read-only."""
         return memoryview(self._bytes).toreadonly()
+
+    def copy(self) -> Secret:
+        """Return a copy, which a wipe by another thread leaves alone. Raises SecretWiped."""
+        copied = Secret(self._bytes)
+        if self._wiped:  # asked after the copy was taken, and set before the bytes go
+            raise SecretWiped
+        return copied
 
     def reveal(self) -> bytes:
         """Return a copy, for interfaces that take nothing but bytes."""
@@ -28,6 +40,7 @@ class Secret:
 
     def wipe(self) -> None:
         """Overwrite the bytes with zeros; the length stays."""
+        self._wiped = True
         self._bytes[:] = bytes(len(self._bytes))
 
     def __len__(self) -> int:

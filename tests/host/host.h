@@ -2,7 +2,9 @@
 #ifndef HOST_H
 #define HOST_H
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdio.h>

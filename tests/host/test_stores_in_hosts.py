@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from fix_appliance import Server
+from fix_host_token import MakeHostToken
 from fix_native import Host
 
 from mrhsm_p11.constants import CKR
-from mrhsm_p11.secret import Secret
-from mrhsm_p11.tokendir import tokens
-from mrhsm_p11.tokendir.files import TokenDirectory
-from mrhsm_p11.tokendir.tokens import UserPin
 
 
 @pytest.mark.parametrize("store", ["file", "kmip"])
-def test_a_token_is_used_before_and_after_a_fork(host: Host, host_home: Path, appliance: Server, store: str) -> None:
-    tokens.create_token(
-        TokenDirectory(host_home / "conf" / "tokens"),
-        "forking",
-        Secret(b"so pin 1234"),
-        user_pin=UserPin.random(),
-        store=store,
-        connection=appliance.connection() if store == "kmip" else None,
-    )
+def test_a_token_is_used_before_and_after_a_fork(host: Host, make_host_token: MakeHostToken, store: str) -> None:
+    make_host_token(store)
     ended = host("forked")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.splitlines() == [

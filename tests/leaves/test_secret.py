@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from mrhsm_p11.secret import Secret
+from mrhsm_p11.secret import Secret, SecretWiped
 
 
 def test_shows_only_its_length() -> None:
@@ -35,3 +35,12 @@ def test_is_neither_serialised_nor_hashed() -> None:
         pickle.dumps(Secret(b"key"))
     with pytest.raises(TypeError):
         hash(Secret(b"key"))
+
+
+def test_a_copy_outlives_a_wipe_and_none_is_made_after_it() -> None:
+    secret = Secret(b"abc")
+    copied = secret.copy()
+    secret.wipe()
+    assert copied == Secret(b"abc")
+    with pytest.raises(SecretWiped):
+        secret.copy()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrhsm_p11.errors import PinIncorrect, PinLenRange
+from mrhsm_p11.errors import PinIncorrect, PinLenRange, UserNotLoggedIn
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir import sealing
 from mrhsm_p11.tokendir.sealing import PinRecord
@@ -153,3 +153,15 @@ VECTOR_PIN = (
     "000102030405060708090a0b897963f1418a2db64946643268a55db28ca8c245bf4db387109ea6991c90c2200e9b6ae3bdc3"
     "7b0fec097aadd809319b"
 )
+
+
+def test_nothing_is_sealed_under_a_key_that_was_wiped() -> None:
+    key = sealing.new_token_key()
+    sealed = sealing.seal(key, "settings", "0011", b"text")
+    key.wipe()
+    for use in (
+        lambda: sealing.seal(key, "settings", "0011", b"text"),
+        lambda: sealing.open_sealed(key, "settings", "0011", sealed),
+    ):
+        with pytest.raises(UserNotLoggedIn):
+            use()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from typing import ClassVar
 
 from mrhsm_p11 import answers, config, hostcalls, log
 from mrhsm_p11.errors import (
@@ -23,10 +24,11 @@ from mrhsm_p11.tokendir.files import TokenDirectory
 class Provider:
     """Slots, sessions and handles of one initialised library. Safe from any thread."""
 
+    handles: ClassVar = itertools.count(1)  # of objects and sessions: never reused, so a stale one is always noticed
+
     def __init__(self, settings: config.Config) -> None:
         self.config = settings
         self.directory = TokenDirectory(settings.tokens_dir)
-        self.handles = itertools.count(1)  # of objects and sessions: never reused, so a stale one is always noticed
         self.sessions: dict[int, Session] = {}
         self.stopped = threading.Event()
         self.slots = Slots(self.directory, settings, self.handles)

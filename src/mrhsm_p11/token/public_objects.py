@@ -55,6 +55,8 @@ class PublicFile:
             self.sound = True
         except FileMissing:
             self._kept, self._stamp = {}, ()
+        except UserNotLoggedIn:
+            raise  # by a logout meanwhile: it says nothing of the file
         except (MrhsmError, CryptokiError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning(f"{name} in the token directory is not believed, and made anew: {error}")
             self._kept, self._stamp, self.sound = {}, (), False

@@ -10,8 +10,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from mrhsm_p11.errors import PinIncorrect, PinLenRange
-from mrhsm_p11.secret import Secret
+from mrhsm_p11.errors import PinIncorrect, PinLenRange, UserNotLoggedIn
+from mrhsm_p11.secret import Secret, SecretWiped
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -106,12 +106,22 @@ def open_pin(record: PinRecord, pin: Secret, serial: str, role: Role) -> Opened:
 
 
 def subkey(key: Secret, purpose: str, serial: str) -> bytes:
-    """Derive the 32-byte key for one purpose (HKDF-SHA-256 without extraction: `key` is uniform)."""
+    """Derive the 32-byte key for one purpose (HKDF-SHA-256 without extraction: `key` is uniform).
+
+    Raises UserNotLoggedIn where a logout has wiped the key: nothing is ever sealed under what it left.
+    """
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
     info = f"mrhsm-p11/{FORMAT}/{serial}/{purpose}".encode()
-    return HKDFExpand(algorithm=SHA256(), length=KEY_BYTES, info=info).derive(key.view())
+    try:
+        lent = key.copy()
+    except SecretWiped:
+        raise UserNotLoggedIn(f"token {serial} was logged out of meanwhile") from None
+    try:
+        return HKDFExpand(algorithm=SHA256(), length=KEY_BYTES, info=info).derive(lent.view())
+    finally:
+        lent.wipe()
 
 
 def seal(key: Secret, purpose: str, serial: str, plain: bytes | memoryview, bound: bytes = b"") -> bytes:
