@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import shutil
-import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -355,43 +352,9 @@ def test_refused_black_hole_and_names(scene: Scene, fault_proxy: Callable[..., F
     assert "cannot be resolved" in unknown
 
 
-@pytest.fixture
-def full_backlog() -> Iterator[int]:
-    """A port whose queue is full: the kernel drops what knocks there, as a firewall does."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as waiting:
-        for _ in range(8):
-            knocking = waiting.enter_context(socket.socket())
-            knocking.setblocking(False)
-            knocking.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-
-
 def test_dropped_packets(scene: Scene, full_backlog: int) -> None:
     scene.reconnect(port=full_backlog)
     assert "did not answer the connection in time" in only_fault(scene, "tcp", "what drops the packets")
-
-
-@pytest.fixture
-def http_server() -> Iterator[int]:
-    """A captive portal: it answers anything with plain HTTP."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            with client:
-                client.recv(4096)
-                client.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n")
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield listener.getsockname()[1]
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join(5)
 
 
 def test_captive_portal(scene: Scene, http_server: int) -> None:
