@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mrhsm_p11.config import PROFILES
 from mrhsm_p11.kmip.profiles import ROWS
 from mrhsm_p11.kmip.vocabulary import Operation
 
@@ -176,7 +175,3 @@ def imitation(profile: str, folder: Path, *more: str) -> Iterator[int]:
     finally:
         process.kill()
         process.communicate(timeout=LIMIT_S)
-
-
-def all_profiles() -> tuple[str, ...]:
-    return PROFILES

@@ -131,6 +131,7 @@ def _public(token: Token) -> str:
             f"KMIP {connection.kmip_version}",
             f"server names {' '.join(connection.server_names)}",
             f"user name {connection.username}",
+            f"profile set {connection.profile}",
             f"client key {'configured' if connection.client_key is not None else 'missing'}",
         ]
         for name in ("core_kek", "common_kek", "cldb", "dare") if cluster is not None else ():

@@ -99,7 +99,7 @@ class Learned:
 
     def note(self, **changes: bool | str | tuple[str, ...]) -> None:
         """Remember what was just seen, and whether a batch was refused since."""
-        if self._servers.refuses_batches:
+        if self._servers.refuses_batches and self.expected.batches is not False:
             changes["batches"] = False
         changed = dataclasses.replace(self.facts, **changes)  # type: ignore[arg-type]
         if changed == self._facts:
@@ -164,7 +164,7 @@ def _guess(profile: Profile) -> Facts:
         information=profile.information,
         custom=profile.custom,
         activation_date=profile.activation_date,
-        links=None if profile.offers(Operation.ADD_ATTRIBUTE) is not False else False,
-        rekey=None if profile.offers(Operation.REKEY) is not False else False,
+        links=False if profile.offers(Operation.ADD_ATTRIBUTE) is False else None,
+        rekey=False if profile.offers(Operation.REKEY) is False else None,
         formats=tuple(absent),
     )
