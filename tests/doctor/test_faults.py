@@ -85,7 +85,7 @@ def scene(
 ) -> Scene:
     monkeypatch.setattr(beginning, "SETTLE_S", 0.0)
     (home.conf / "mapr-clusters.conf").write_text(f"cluster-{os.urandom(6).hex()} n1:7222\n")
-    (home.conf / "maprhsm.conf").write_text("[network]\ndeadline_seconds = 3\nconnect_seconds = 0.5\n")
+    (home.conf / "maprhsm.conf").write_text("[network]\nconnect_seconds = 4\n")
     home.token("kmip", connection=appliance.connection())
     assert main(["enable", "-dare", "-sopin", "12345678"]) == 0
     capfd.readouterr()

@@ -23,7 +23,7 @@ from mrhsm_p11.store.kmip.addresses import Address, AddressInvalid
 from mrhsm_p11.store.kmip.connection import NotConfigured, Servers
 from mrhsm_p11.tokendir.settings import Connection
 
-QUICK = Config(deadline_s=2.0, connect_s=1.0)
+PATIENT = Config(deadline_s=60.0, connect_s=30.0)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_each_server_is_asked(appliance: Appliance, fault_proxy: Callable[..., F
     down.accept(False)
     configured = (f"127.0.0.1:{appliance.port}", f"localhost:{down.port}")
     settings = replace(appliance.connection(kmip_version=version), addresses=configured)
-    (first, problem), (second, other) = kmip.ping(settings, QUICK)
+    (first, problem), (second, other) = kmip.ping(settings, PATIENT)
     assert (first, second) == configured
     assert problem is None
     assert other is not None
@@ -119,7 +119,7 @@ def test_each_server_is_asked(appliance: Appliance, fault_proxy: Callable[..., F
 
 def test_a_server_that_speaks_other_versions_says_which(make_appliance: Callable[..., Appliance]) -> None:
     server = make_appliance(versions=("1.2", "1.3"))
-    ((_, problem),) = kmip.ping(server.connection(kmip_version="1.4"), QUICK)
+    ((_, problem),) = kmip.ping(server.connection(kmip_version="1.4"), PATIENT)
     assert problem is not None
     assert "does not speak KMIP 1.4" in problem
     assert "1.3" in problem
@@ -128,14 +128,14 @@ def test_a_server_that_speaks_other_versions_says_which(make_appliance: Callable
 
 def test_a_server_without_discover_versions_can_be_used(make_appliance: Callable[..., Appliance]) -> None:
     server = make_appliance(refuse_operations=("DISCOVER_VERSIONS",))
-    assert kmip.ping(server.connection(), QUICK)[0][1] is None
+    assert kmip.ping(server.connection(), PATIENT)[0][1] is None
 
 
 def test_settings_that_lack_something_are_a_problem_of_every_server(appliance: Appliance) -> None:
     settings = replace(appliance.connection(), client_key=None, addresses=("a", "b"))
-    assert [address for address, _ in kmip.ping(settings, QUICK)] == ["a", "b"]
-    assert all(problem and "-clientkey" in problem for _, problem in kmip.ping(settings, QUICK))
-    assert kmip.ping(Connection(), QUICK) == []
+    assert [address for address, _ in kmip.ping(settings, PATIENT)] == ["a", "b"]
+    assert all(problem and "-clientkey" in problem for _, problem in kmip.ping(settings, PATIENT))
+    assert kmip.ping(Connection(), PATIENT) == []
 
 
 def test_a_certificate_out_of_its_time_is_logged_with_file_and_date(
