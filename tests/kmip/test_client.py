@@ -29,6 +29,7 @@ from mrhsm_p11.kmip.pool import Pool
 from mrhsm_p11.kmip.transport import Endpoint, Identity
 from mrhsm_p11.kmip.ttlv import TTLVError
 from mrhsm_p11.kmip.vocabulary import (
+    KMIP_2,
     VERSIONS,
     BatchErrorContinuationOption,
     CertificateType,
@@ -145,14 +146,46 @@ def test_attributes_change(client: Client, deadline: Deadline) -> None:
         content = ApplicationSpecificInformation(application_namespace="ours", application_data=data)
         return attribute("Application Specific Information", content, 0)
 
-    uid = client.create(ObjectType.SYMMETRIC_KEY, [*AES, information("before")], deadline=deadline)
-    assert client.modify_attribute(uid, information("after"), deadline=deadline) == information("after")
-    asked = ["Application Specific Information"]
-    assert client.get_attributes(uid, asked, deadline=deadline) == (information("after"),)
+    two = client.pool.version >= KMIP_2  # it has no index, and does not answer the attribute
+    before, after = information("before"), information("after")
+    uid = client.create(ObjectType.SYMMETRIC_KEY, [*AES, before], deadline=deadline)
+    assert client.modify_attribute(uid, after, current=before, deadline=deadline) == (None if two else after)
+    (found,) = client.get_attributes(uid, ["Application Specific Information"], deadline=deadline)
+    assert found.attribute_value == after.attribute_value
     added = client.add_attribute(uid, attribute("Object Group", "g"), deadline=deadline)
-    assert added.attribute_value == "g"
-    client.delete_attribute(uid, "Object Group", 0, deadline=deadline)
+    assert (added and added.attribute_value) == (None if two else "g")
+    client.delete_attribute(uid, "Object Group", None if two else 0, deadline=deadline)
     assert client.get_attributes(uid, ["Object Group"], deadline=deadline) == ()
+
+
+def test_custom_attributes(client: Client, deadline: Deadline) -> None:
+    own = f"own {time.monotonic_ns()}"
+    first, second = attribute("x-test", own), attribute("x-test", own + "!")
+    uid = client.create(ObjectType.SYMMETRIC_KEY, [*AES, first], deadline=deadline)
+    assert client.locate([first], deadline=deadline) == (uid,)
+    client.modify_attribute(uid, second, current=first, deadline=deadline)
+    assert client.locate([first], deadline=deadline) == ()
+    assert value(client.get_attributes(uid, ["x-test"], deadline=deadline), "x-test") == own + "!"
+    assert "x-test" in client.get_attribute_list(uid, deadline=deadline)
+
+
+def test_set_attribute(client: Client, deadline: Deadline) -> None:
+    uid = client.create(ObjectType.SYMMETRIC_KEY, AES, deadline=deadline)
+    sensitive = attribute("Sensitive", True)
+    if client.pool.version < KMIP_2:
+        with pytest.raises(TTLVError, match=r"needs KMIP 2\.0"):
+            client.set_attribute(uid, sensitive, deadline=deadline)
+        return
+    client.set_attribute(uid, sensitive, deadline=deadline)
+    assert value(client.get_attributes(uid, ["Sensitive"], deadline=deadline), "Sensitive") is True
+
+
+def test_an_instance_that_is_not_there(client: Client, deadline: Deadline) -> None:
+    uid = client.create(
+        ObjectType.SYMMETRIC_KEY, [*AES, name_attribute(f"i {time.monotonic_ns()}", 0)], deadline=deadline
+    )
+    with pytest.raises(OperationFailed):
+        client.modify_attribute(uid, name_attribute("n", 5), current=name_attribute("none such"), deadline=deadline)
 
 
 def test_rekey(client: Client, deadline: Deadline) -> None:

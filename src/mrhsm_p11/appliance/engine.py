@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from kmip.core import attributes, enums, exceptions, policy
-from kmip.core.messages import payloads
+from kmip.core.messages import contents, payloads
 from kmip.pie import objects, sqltypes
 from kmip.services.server import engine
 from sqlalchemy import event
 
-from mrhsm_p11.appliance import codec, kept, locate, rekey
+from mrhsm_p11.appliance import codec, kept, locate, rekey, translation
 from mrhsm_p11.appliance.options import NINE_OPERATIONS, Options
 
 Operation = enums.Operation
@@ -36,6 +37,12 @@ QUERIED_TOO = (
 _log = logging.getLogger("mrhsm-appliance")
 
 
+class _Said(threading.local):
+    """How the message that this thread serves was translated."""
+
+    translation: translation.Translation
+
+
 class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is untyped
     """Identifiers are UUIDs; the rest is PyKMIP's unless a method here says otherwise."""
 
@@ -43,7 +50,9 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
         super().__init__(policies=dict(policy.policies), database_path=store)
         self._options = options
         self._id_placeholder: str | None = None
-        self._protocol_versions: list[Any] = [v for v in self._protocol_versions if str(v) in options.versions]
+        self._said = _Said()
+        self._spoken = [(int(version[0]), int(version[2:])) for version in options.versions]
+        self._protocol_versions = [contents.ProtocolVersion(*version) for version in sorted(self._spoken, reverse=True)]
         for index in locate.INDEXES:
             index.create(self._data_store, checkfirst=True)
         if not durable:
@@ -64,8 +73,30 @@ class ApplianceEngine(engine.KmipEngine):  # type: ignore[misc]  # PyKMIP is unt
             return super().process_request(request, credential)
 
     def _set_protocol_version(self, protocol_version: Any) -> None:
-        super()._set_protocol_version(protocol_version)
+        translated = self._said.translation.version is not None  # and its version is one that is spoken
+        if not translated or protocol_version in self._protocol_versions:
+            super()._set_protocol_version(protocol_version)
+        self._protocol_version = protocol_version
         self._attribute_policy = kept.AttributePolicy(protocol_version)
+
+    def translation(self) -> translation.Translation:
+        """Return what makes a message that PyKMIP cannot read, of KMIP 2 say, one that it can, and its answer too."""
+        rules = kept.AttributePolicy(contents.ProtocolVersion(*translation.SPOKEN))
+        self._said.translation = translation.Translation(rules.is_attribute_multivalued, self._index_of, self._spoken)
+        return self._said.translation
+
+    def _index_of(self, uid: str, name: str, value: bytes) -> int | None:
+        """Return which instance of an object's attribute has this value, as a TTLV item tagged Attribute Value."""
+        with self._lock, self._data_store_session_factory() as self._data_session:
+            uids = self._data_session.query(kept.KeptAttribute.object_uid)
+            found = uids.filter_by(name=kept.IDENTIFIER, value=kept.text(uid)).one_or_none()
+            if found is None:
+                return None
+            self._attribute_policy = kept.AttributePolicy(contents.ProtocolVersion(*translation.SPOKEN))
+            managed = self._data_session.get(objects.ManagedObject, found[0])
+            instances = self._get_attributes_from_managed_object(managed, [name])
+            encoded = [kept.encoded(each.attribute_value) for each in instances]
+        return encoded.index(value) if value in encoded else None
 
     def _refuses(self, operation: Any) -> bool:
         nine = self._options.nine and operation.name not in NINE_OPERATIONS

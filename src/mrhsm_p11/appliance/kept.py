@@ -71,17 +71,17 @@ def replace(managed: Any, name: str, *values: bytes) -> None:
 
 
 def text(value: str) -> bytes:
-    return _encoded(primitives.TextString(value, enums.Tags.ATTRIBUTE_VALUE))
+    return encoded(primitives.TextString(value, enums.Tags.ATTRIBUTE_VALUE))
 
 
 def date(seconds: int) -> bytes:
-    return _encoded(primitives.DateTime(seconds, enums.Tags.ATTRIBUTE_VALUE))
+    return encoded(primitives.DateTime(seconds, enums.Tags.ATTRIBUTE_VALUE))
 
 
 def link(kind: Any, identifier: str) -> bytes:
     """A Link structure of one enums.LinkType."""
-    content = _encoded(primitives.Enumeration(enums.LinkType, kind, enums.Tags.LINK_TYPE))
-    content += _encoded(primitives.TextString(identifier, enums.Tags.LINKED_OBJECT_IDENTIFIER))
+    content = encoded(primitives.Enumeration(enums.LinkType, kind, enums.Tags.LINK_TYPE))
+    content += encoded(primitives.TextString(identifier, enums.Tags.LINKED_OBJECT_IDENTIFIER))
     header = enums.Tags.ATTRIBUTE_VALUE.value << 8 | enums.Types.STRUCTURE.value
     return struct.pack("!II", header, len(content)) + content
 
@@ -95,7 +95,7 @@ def dates_of(managed: Any, name: str) -> Iterator[int]:
         yield int.from_bytes(value[8:16], signed=True)
 
 
-def _encoded(item: Any) -> bytes:
+def encoded(item: Any) -> bytes:
     stream = utils.BytearrayStream()
     item.write(stream)
     return bytes(stream.buffer)

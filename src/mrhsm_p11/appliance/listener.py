@@ -39,6 +39,7 @@ class Session(session.KmipSession):  # type: ignore[misc]  # PyKMIP is untyped
         self._context = context
         self._options = options
         self._max_response_size = options.limit
+        self._translation = engine.translation()
 
     def run(self) -> None:
         try:
@@ -72,7 +73,8 @@ class Session(session.KmipSession):  # type: ignore[misc]  # PyKMIP is untyped
         size = struct.unpack_from("!I", header, 4)[0]
         if size > self._options.limit:
             raise ValueError(f"a message of {size} bytes is over the limit of {self._options.limit}")
-        return utils.BytearrayStream(header + self._receive_bytes(size))
+        self._translation = self._engine.translation()
+        return utils.BytearrayStream(self._translation.request(header + self._receive_bytes(size)))
 
     def _receive_bytes(self, message_size: int) -> bytes:
         message = bytearray(message_size)
@@ -85,7 +87,7 @@ class Session(session.KmipSession):  # type: ignore[misc]  # PyKMIP is untyped
         return bytes(message)
 
     def _send_response(self, data: Any) -> None:
-        self._connection.sendall(data)
+        self._connection.sendall(self._translation.response(bytes(data)))
 
 
 class Listener:

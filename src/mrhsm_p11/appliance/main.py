@@ -42,7 +42,7 @@ HELP = {
     "server": "name of the server certificate in it (server)",
     "imitate": f"product to pass for, as its documents describe it: {', '.join(PROFILES)}",
     "vendor": "what Query says of the vendor (mrhsm trial appliance)",
-    "versions": "KMIP versions spoken (1.0,1.1,1.2,1.3,1.4)",
+    "versions": "KMIP versions spoken (1.0,1.1,1.2,1.3,1.4,2.0,2.1)",
     "nine": "refuse all operations but the nine that a server must have",
     "refuse_operations": "operations refused: REKEY,ADD_ATTRIBUTE,...",
     "refuse_types": "object types that Register refuses, as in OPAQUE_DATA",
@@ -82,7 +82,7 @@ def parse(arguments: Sequence[str]) -> Options:
             kind = _names if isinstance(default, tuple) else Path if default is None else type(default)
             parser.add_argument(flag(option.name), dest=option.name, type=kind, help=HELP[option.name])
     given = vars(parser.parse_args(arguments))
-    imitated = options_of(given["imitate"], VERSIONS[:5]) if given.get("imitate") else {}
+    imitated = options_of(given["imitate"], VERSIONS) if given.get("imitate") else {}
     return Options(**{**imitated, **given})
 
 

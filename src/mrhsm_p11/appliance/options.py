@@ -10,7 +10,7 @@ from mrhsm_p11.errors import MrhsmError
 from mrhsm_p11.kmip import profiles
 
 NINE_OPERATIONS = frozenset(operation.name for operation in profiles.MINIMUM)
-VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", "2.0")
+VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", "2.0", "2.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Options:
     server: str = "server"  # name of the server's certificate and key in it
     imitate: str = ""  # a row of kmip.profiles, whose product this is to pass for; other options are set beside
     vendor: str = "mrhsm trial appliance"  # Vendor Identification
-    versions: tuple[str, ...] = VERSIONS[:5]
+    versions: tuple[str, ...] = VERSIONS
     nine: bool = False  # refuse every operation but the nine
     refuse_operations: tuple[str, ...] = ()  # as KMIP's enumeration spells them: REKEY, ADD_ATTRIBUTE
     refuse_attributes: tuple[str, ...] = ()  # by name, "x-" for all custom ones

@@ -15,7 +15,7 @@ from mrhsm_p11.secret import Secret
 from mrhsm_p11.store import kmip
 from mrhsm_p11.tokendir.settings import Connection
 
-KMIP_VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4")
+KMIP_VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", "2.0", "2.1", "auto")  # auto: the highest that the servers speak
 USERNAME_CHARACTERS = 255
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 _BRACKETED = re.compile(r"\[(?P<host>[^\]]*)\](:(?P<port>.*))?")

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from mrhsm_p11 import log
 from mrhsm_p11.deadline import Deadline
-from mrhsm_p11.kmip import crypto_payloads, protocol
+from mrhsm_p11.kmip import crypto_payloads, negotiation, protocol
 from mrhsm_p11.kmip import object_payloads as payloads
 from mrhsm_p11.kmip.attributes import Attribute, CryptographicParameters, RevocationReason
 from mrhsm_p11.kmip.errors import KMIPError, OperationFailed, ProtocolError
@@ -49,10 +49,13 @@ class Client:
     `correlation` is sent with every request that may carry it (KMIP 1.4), for the server's audit log.
     """
 
-    def __init__(self, pool: Pool, *, route: Route = ANYWHERE, correlation: str | None = None) -> None:
+    def __init__(
+        self, pool: Pool, *, route: Route = ANYWHERE, correlation: str | None = None, version: Version | None = None
+    ) -> None:
         self.pool = pool
         self._route = route
         self._correlation = correlation
+        self._version = version  # None: the pool's
 
     def at(self, endpoint: Endpoint) -> Client:
         """Return a client that asks this one of the pool's servers and no other."""
@@ -62,13 +65,27 @@ class Client:
         """Return a client that opens a new connection for each exchange."""
         return self._by(Route(self._route.endpoint, fresh=True))
 
+    def speaking(self, version: Version) -> Client:
+        """Return a client that speaks this version, whatever the pool speaks."""
+        return Client(self.pool, route=self._route, correlation=self._correlation, version=version)
+
     def _by(self, route: Route) -> Client:
-        return Client(self.pool, route=route, correlation=self._correlation)
+        return Client(self.pool, route=route, correlation=self._correlation, version=self._version)
+
+    def version(self, *, deadline: Deadline) -> Version:
+        """Return the version that is spoken; where the settings leave it open, the first one to ask agrees on it."""
+        return self._version or self.pool.version or negotiation.agree(self, deadline)
 
     def discover_versions(self, *, deadline: Deadline) -> tuple[Version, ...]:
         """Return the versions that the server speaks, the one it likes best first. Needs KMIP 1.1."""
-        reply = self._ask(DiscoverVersionsRequest(), DiscoverVersionsResponse, deadline)
-        return tuple(each.version for each in reply.protocol_version)
+        return self.discover(deadline=deadline)[1]
+
+    def discover(self, *, deadline: Deadline) -> tuple[str, tuple[Version, ...]]:
+        """Return a server and the versions that it speaks."""
+        request = self._request([DiscoverVersionsRequest()], self.version(deadline=deadline))
+        (answer,), server = self._exchange(request, deadline)
+        reply = _expected(answer, DiscoverVersionsRequest, DiscoverVersionsResponse)
+        return server, tuple(each.version for each in reply.protocol_version)
 
     def query(self, functions: Sequence[QueryFunction], *, deadline: Deadline) -> QueryResponse:
         return self._ask(QueryRequest(query_function=tuple(functions)), QueryResponse, deadline)
@@ -270,8 +287,7 @@ class Client:
             return []
         if self.pool.refuses_batches:
             return self._one_by_one(requests, on_error, deadline)
-        request = self._request(requests, on_error)
-        answers = self._exchange(request, deadline)
+        answers = self._converse(requests, deadline, on_error)
         if len(requests) > 1 and all(isinstance(one, OperationFailed) and one.reason in _NO_BATCHES for one in answers):
             # The message was refused, so nothing of it was done.
             self.pool.refuses_batches = True
@@ -288,29 +304,43 @@ class Client:
             if stopped and on_error is not BatchErrorContinuationOption.CONTINUE:
                 answers.append(protocol.not_attempted(payload, ""))
                 continue
-            answers += self._exchange(self._request([payload]), deadline)
+            answers += self._converse([payload], deadline)
         return answers
 
     def _ask(self, payload: RequestPayload, expected: type[R], deadline: Deadline) -> R:
-        answer = self._exchange(self._request([payload]), deadline)[0]
-        if isinstance(answer, OperationFailed):
-            raise answer
-        if not isinstance(answer, expected):
-            raise ProtocolError(f"a {type(answer).__name__} came for a {type(payload).__name__}", sent=True)
-        return answer
+        return _expected(self._converse([payload], deadline)[0], type(payload), expected)
+
+    def _converse(
+        self,
+        requests: Sequence[RequestPayload],
+        deadline: Deadline,
+        on_error: BatchErrorContinuationOption | None = None,
+    ) -> list[protocol.Answer]:
+        """Exchange a message, twice where a server refuses the first for a version that others had agreed on."""
+        version = self.version(deadline=deadline)
+        answers, server = self._exchange(self._request(requests, version, on_error), deadline)
+        refused = all(isinstance(one, OperationFailed) and negotiation.refuses(one) for one in answers)
+        if refused and self.pool.negotiates and negotiation.agree_anew(self, server, version, deadline):
+            version = self.version(deadline=deadline)
+            answers, _ = self._exchange(self._request(requests, version, on_error), deadline)
+        return answers
 
     def _request(
-        self, requests: Sequence[RequestPayload], on_error: BatchErrorContinuationOption | None = None
+        self,
+        requests: Sequence[RequestPayload],
+        version: Version,
+        on_error: BatchErrorContinuationOption | None = None,
     ) -> protocol.Request:
         return protocol.build(
             requests,
-            self.pool.version,
+            version,
             correlation=self._correlation,
             on_error=on_error,
             authentication=self.pool.authentication,
         )
 
-    def _exchange(self, request: protocol.Request, deadline: Deadline) -> list[protocol.Answer]:
+    def _exchange(self, request: protocol.Request, deadline: Deadline) -> tuple[list[protocol.Answer], str]:
+        """Return the answers and the server that gave them."""
         started, asked, result = time.monotonic(), "any server", "failed"
 
         def read(reply: memoryview, server: str) -> list[protocol.Answer]:
@@ -333,7 +363,7 @@ class Client:
             result = f"{type(error).__name__}: {error}"
             raise
         else:
-            return answers
+            return answers, asked
         finally:
             request.encoding[:] = bytes(len(request.encoding))
             elapsed_s = time.monotonic() - started
@@ -341,6 +371,15 @@ class Client:
                 operation = "+".join(dict.fromkeys(payload.operation.name for payload in request.payloads))
                 meters.count(operation, asked, elapsed_s, good=result == "ok")
             log.debug(f"kmip {request.operations} at {asked}: {elapsed_s * 1e3:.1f} ms, {result}")
+
+
+def _expected(answer: protocol.Answer, asked: type[RequestPayload], expected: type[R]) -> R:
+    """Return an answer that is what was asked for. Raises OperationFailed, ProtocolError."""
+    if isinstance(answer, OperationFailed):
+        raise answer
+    if not isinstance(answer, expected):
+        raise ProtocolError(f"a {type(answer).__name__} came for a {asked.__name__}", sent=True)
+    return answer
 
 
 def _all_done(answers: list[protocol.Answer]) -> bool:

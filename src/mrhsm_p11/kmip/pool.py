@@ -77,7 +77,7 @@ class Pool:
         self,
         endpoints: Sequence[Endpoint],
         identity: Identity,
-        version: Version,
+        version: Version | None,
         *,
         size: int = 4,
         idle_s: float = 45.0,
@@ -91,7 +91,9 @@ class Pool:
         if not endpoints:
             raise ValueError("a pool needs at least one server")
         self.endpoints = tuple(endpoints)
-        self.version = version
+        self.negotiates = version is None
+        self.version = version  # None: not agreed on yet
+        self.offers: dict[str, frozenset[Version]] = {}  # of those servers that were asked, by their name
         self.authentication = authentication  # sent with every request, beside the certificate
         self._size = size
         self._idle_s = idle_s

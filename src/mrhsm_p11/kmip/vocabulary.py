@@ -192,8 +192,12 @@ if not TYPE_CHECKING:
 
 
 Version = tuple[int, int]
-VERSIONS: tuple[Version, ...] = ((1, 0), (1, 1), (1, 2), (1, 3), (1, 4))
+VERSIONS: tuple[Version, ...] = ((1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (2, 0), (2, 1))
 KMIP_2: Version = (2, 0)  # from which on attributes travel in another form
+
+
+def version_text(version: Version) -> str:
+    return f"{version[0]}.{version[1]}"
 
 
 class ItemType(Namespace):

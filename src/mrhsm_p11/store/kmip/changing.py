@@ -88,25 +88,29 @@ class Changer:
         changed = _modifications(before, after)
         if not changed:
             return
-        requests = [payloads.ModifyAttributeRequest(unique_identifier=before.uid, attribute=each) for each in changed]
+        requests = [
+            payloads.ModifyAttributeRequest(unique_identifier=before.uid, current_attribute=old, attribute=new)
+            for old, new in changed
+        ]
         got = self._servers.client.batch(requests, deadline=deadline.current())
         failure = next((one for one in got if isinstance(one, OperationFailed)), None)
         if failure is None:
             return
         done = sum(not isinstance(one, OperationFailed) for one in got)
-        for each in _modifications(after, before)[:done]:
-            self._servers.client.modify_attribute(before.uid, each, deadline=deadline.current())
+        for new, old in changed[:done]:
+            self._servers.client.modify_attribute(before.uid, new, current=old, deadline=deadline.current())
         raise failure
 
 
-def _modifications(before: Found, after: Found) -> list[Attribute]:
+def _modifications(before: Found, after: Found) -> list[tuple[Attribute, Attribute]]:
+    """Return what differs, as it is and as it is to be."""
     changed = [
-        information(new.namespace, new.text, new.index)
+        (information(old.namespace, old.text, old.index), information(new.namespace, new.text, new.index))
         for old, new in zip(before.information, after.information, strict=True)
         if old != new
     ]
     if before.custom != after.custom:
-        changed.append(attribute(CUSTOM, after.custom[0]))
+        changed.append((attribute(CUSTOM, before.custom[0]), attribute(CUSTOM, after.custom[0])))
     return changed
 
 

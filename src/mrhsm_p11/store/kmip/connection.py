@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrhsm_p11 import log
+from mrhsm_p11 import deadline, log
 from mrhsm_p11.errors import DeviceError, MrhsmError, ObjectHandleInvalid
 from mrhsm_p11.kmip.client import Client
 from mrhsm_p11.kmip.errors import KMIPError
 from mrhsm_p11.kmip.messages import Authentication
 from mrhsm_p11.kmip.pool import Pool
 from mrhsm_p11.kmip.transport import Endpoint, Identity
-from mrhsm_p11.kmip.vocabulary import VERSIONS, Version
+from mrhsm_p11.kmip.vocabulary import VERSIONS, Version, version_text
 from mrhsm_p11.mapping.results import translated
 from mrhsm_p11.store.base import ObjectGone
 from mrhsm_p11.store.kmip import addresses
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from mrhsm_p11.config import Config
     from mrhsm_p11.tokendir.settings import Connection
     from mrhsm_p11.tokendir.watching import ConnectionWatch
+
+
+AUTOMATIC = "auto"  # as a version: the highest that the servers and we speak
 
 
 class NotConfigured(MrhsmError, DeviceError):
@@ -45,13 +48,15 @@ def endpoints_of(connection: Connection) -> tuple[Endpoint, ...]:
     return tuple(found)
 
 
-def version_of(connection: Connection) -> Version:
-    """Return the KMIP version to speak. Raises NotConfigured for one that is none."""
+def version_of(connection: Connection) -> Version | None:
+    """Return the KMIP version to speak, None for one that is agreed on. Raises NotConfigured for one that is none."""
+    if connection.kmip_version == AUTOMATIC:
+        return None
     for version in VERSIONS:
-        if connection.kmip_version == f"{version[0]}.{version[1]}":
+        if connection.kmip_version == version_text(version):
             return version
-    known = ", ".join(f"{major}.{minor}" for major, minor in VERSIONS)
-    raise NotConfigured(f"KMIP version {connection.kmip_version!r} is not one of {known}")
+    known = ", ".join(map(version_text, VERSIONS))
+    raise NotConfigured(f"KMIP version {connection.kmip_version!r} is not one of {known} or {AUTOMATIC}")
 
 
 def identity_of(connection: Connection) -> Identity:
@@ -76,12 +81,12 @@ def authentication_of(connection: Connection) -> Authentication | None:
     return Authentication.of_user(connection.username, connection.password) if connection.username else None
 
 
-def make_pool(connection: Connection, config: Config, version: Version | None = None) -> Pool:
-    """Return the pool of a token's servers, in the configured version or another; nothing connects yet."""
+def make_pool(connection: Connection, config: Config) -> Pool:
+    """Return the pool of a token's servers; nothing connects yet."""
     return Pool(
         endpoints_of(connection),
         identity_of(connection),
-        version or version_of(connection),
+        version_of(connection),
         size=config.pool_size,
         idle_s=config.idle_s,
         age_s=config.age_s,
@@ -134,6 +139,12 @@ class Servers:
                 self._pool.refuses_batches = self._one_by_one
                 _warn_of_dates(self.connection, f"{self._config.tokens_dir}/mrhsm.conf")
             return Client(self._pool)
+
+    def version(self) -> Version:
+        """Return the version that is spoken; where the settings say one, without asking. Raises as reported()."""
+        client = self.client
+        with reported():
+            return client.version(deadline=deadline.current())
 
     def each(self) -> list[Client]:
         """Return a client for each server alone."""

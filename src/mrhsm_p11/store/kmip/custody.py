@@ -11,10 +11,11 @@ from mrhsm_p11.constants import CKA, CKO
 from mrhsm_p11.crypto import families, material
 from mrhsm_p11.errors import CryptokiError, KeyFunctionNotPermitted
 from mrhsm_p11.kmip.attributes import Attribute, attribute
+from mrhsm_p11.kmip.vocabulary import version_text
 from mrhsm_p11.mapping.attributes import for_class
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Attributes, Record, Value
-from mrhsm_p11.store.kmip.connection import NotConfigured, Servers, version_of
+from mrhsm_p11.store.kmip.connection import NotConfigured, Servers
 from mrhsm_p11.store.kmip.records import Entry, kind_of
 from mrhsm_p11.tokendir import custody as probed
 
@@ -50,9 +51,10 @@ class Custody:
         """Return what asks for operations with a key. `refused` is called when the server does not let it be used."""
         from mrhsm_p11.store.kmip.remote import RemoteKey
 
-        if version_of(self._servers.connection) < USES_KEYS:
+        version = self._servers.version()
+        if version < USES_KEYS:
             raise NotConfigured(
-                f'custody = "appliance" needs KMIP 1.2 or later, not {self._servers.connection.kmip_version}: '
+                f'custody = "appliance" needs KMIP 1.2 or later, not {version_text(version)}: '
                 "set it with mrhsm set -kmipversion"
             )
         return RemoteKey(self._servers, record, probed.read(self._directory, self._serial), refused)
@@ -64,7 +66,7 @@ class Custody:
 
     def marks(self, attributes: Attributes) -> list[Attribute]:
         """Return what tells a server of 1.4 that the bytes are to stay where they are."""
-        if attributes.get(CKA.CLASS) not in KEPT or version_of(self._servers.connection) < MARKS:
+        if attributes.get(CKA.CLASS) not in KEPT or self._servers.version() < MARKS:
             return []
         return [attribute("Sensitive", True), attribute("Extractable", attributes.get(CKA.EXTRACTABLE) is True)]
 

@@ -23,6 +23,7 @@ from mrhsm_p11.kmip.attributes import RevocationReason, attribute
 from mrhsm_p11.kmip.client import Client
 from mrhsm_p11.kmip.errors import KMIPError, OperationFailed
 from mrhsm_p11.kmip.messages import ResponseMessage
+from mrhsm_p11.kmip.negotiation import OLDEST
 from mrhsm_p11.kmip.objects import KeyBlock, KeyValue, SymmetricKey, TemplateAttribute
 from mrhsm_p11.kmip.payload import RequestPayload
 from mrhsm_p11.kmip.pool import Pool
@@ -39,7 +40,7 @@ from mrhsm_p11.kmip.vocabulary import (
     ObjectType,
     QueryFunction,
     RevocationReasonCode,
-    Version,
+    version_text,
 )
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.kmip.connection import endpoints_of, identity_of, make_pool, version_of
@@ -49,8 +50,6 @@ from mrhsm_p11.store.kmip.reader import HIDDEN, UNSUPPORTED
 if TYPE_CHECKING:
     from mrhsm_p11.config import Config
     from mrhsm_p11.tokendir.settings import Connection
-
-_NO_DISCOVERY = (1, 0)
 
 
 class Stage(enum.IntEnum):
@@ -176,14 +175,14 @@ def inspect(connection: Connection, config: Config, *, probe: bool = True) -> li
     """Return what is found of each configured server, in their order; `probe`: try the operations too."""
     try:
         identity_of(connection)
-        spoken = version_of(connection)
+        version_of(connection)
         endpoints = endpoints_of(connection)
     except MrhsmError as error:
         return [Inspection(address, Stage.CONFIGURED, str(error)) for address in connection.addresses]
 
     def look(place: int) -> Inspection:
         alone = _alone(connection, place)
-        pool = make_pool(alone, config, spoken)
+        pool = make_pool(alone, config)
         try:
             return _look(alone, config, endpoints[place], pool, probe)
         finally:
@@ -234,7 +233,7 @@ def _handshake(alone: Connection, config: Config, endpoint: Endpoint, deadline: 
 def _first_words(found: Inspection, pool: Pool, deadline: Deadline) -> Inspection:
     """Add versions, latency and clock from two equal messages: the first also opens the connection."""
     request: RequestPayload = DiscoverVersionsRequest()
-    if pool.version == _NO_DISCOVERY:
+    if Client(pool).version(deadline=deadline) == OLDEST:
         request = payloads.LocateRequest(maximum_items=1)
     _timed(pool, request, deadline)
     began = time.monotonic()
@@ -245,19 +244,15 @@ def _first_words(found: Inspection, pool: Pool, deadline: Deadline) -> Inspectio
     stamp = message.response_header.time_stamp
     return replace(
         found,
-        versions=tuple(_text(each.version) for one in offered for each in one.protocol_version),
+        versions=tuple(version_text(each.version) for one in offered for each in one.protocol_version),
         latency_ms=latency_ms,
         clock_offset_s=None if stamp is None else float(stamp) - time.time(),
     )
 
 
-def _text(version: Version) -> str:
-    return f"{version[0]}.{version[1]}"
-
-
 def _timed(pool: Pool, payload: RequestPayload, deadline: Deadline) -> ResponseMessage:
     """Exchange one message and return all of the reply: the header tells the server's time."""
-    request = protocol.build([payload], pool.version, authentication=pool.authentication)
+    request = protocol.build([payload], Client(pool).version(deadline=deadline), authentication=pool.authentication)
 
     def read(reply: memoryview, server: str) -> ResponseMessage:
         protocol.parse(request, reply, server)

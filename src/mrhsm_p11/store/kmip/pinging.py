@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from mrhsm_p11 import log
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.errors import MrhsmError
+from mrhsm_p11.kmip import negotiation
 from mrhsm_p11.kmip.client import Client
 from mrhsm_p11.kmip.errors import KMIPError, OperationFailed, ProtocolError
 from mrhsm_p11.kmip.transport import Endpoint
-from mrhsm_p11.kmip.vocabulary import VERSIONS, Version
+from mrhsm_p11.kmip.vocabulary import Version, version_text
 from mrhsm_p11.store.kmip.connection import endpoints_of, make_pool, version_of
 from mrhsm_p11.store.kmip.reader import UNSUPPORTED
 
@@ -20,63 +20,54 @@ if TYPE_CHECKING:
     from mrhsm_p11.config import Config
     from mrhsm_p11.tokendir.settings import Connection
 
-# Discover Versions came with 1.1.
-_NO_DISCOVERY = (1, 0)
-
 
 def ping(connection: Connection, config: Config) -> list[tuple[str, str | None]]:
     """Return (address as configured, what is wrong or None) in the order of the settings."""
     try:
         spoken = version_of(connection)
-        pools = {version: make_pool(connection, config, version) for version in (spoken, *reversed(VERSIONS))}
+        pool = make_pool(connection, config)
         endpoints = endpoints_of(connection)
     except MrhsmError as error:
         return [(address, str(error)) for address in connection.addresses]
 
     def problem(endpoint: Endpoint) -> str | None:
-        clients = {version: Client(pool).at(endpoint).fresh() for version, pool in pools.items()}
-        return _problem(clients, spoken, Deadline(config.deadline_s))
+        return _problem(Client(pool).at(endpoint).fresh(), spoken, Deadline(config.deadline_s))
 
     try:
         with ThreadPoolExecutor(max_workers=len(endpoints)) as threads:
             return list(zip(connection.addresses, threads.map(problem, endpoints), strict=True))
     finally:
-        for pool in pools.values():
-            pool.close()
+        pool.close()
 
 
-def _problem(clients: Mapping[Version, Client], spoken: Version, deadline: Deadline) -> str | None:
-    """Return what keeps one server from being used in the version that is to be spoken."""
+def _problem(client: Client, spoken: Version | None, deadline: Deadline) -> str | None:
+    """Return what keeps one server from being used in the version that is to be spoken, None: in any."""
     try:
-        if spoken == _NO_DISCOVERY:
-            clients[spoken].locate(maximum_items=1, deadline=deadline)
+        version = spoken or negotiation.agree(client, deadline)
+        if version == negotiation.OLDEST:
+            client.locate(maximum_items=1, deadline=deadline)
             return None
-        offered = clients[spoken].discover_versions(deadline=deadline)
-    except OperationFailed as error:
-        if error.reason in UNSUPPORTED:
-            return None  # it is there, and speaks the version: it only does not tell which others
-        offered = _offered(clients, spoken, deadline)
-        if not offered or spoken in offered:
+        offered = client.discover_versions(deadline=deadline) if spoken else (version,)
+    except (OperationFailed, ProtocolError) as error:
+        if spoken is None:
             return str(error)
-    except ProtocolError as error:
-        offered = _offered(clients, spoken, deadline)
+        if isinstance(error, OperationFailed) and error.reason in UNSUPPORTED:
+            return None  # it is there, and speaks the version: it only does not tell which others
+        offered = _offered(client, deadline)
         if not offered or spoken in offered:
             return str(error)
     except KMIPError as error:
         return str(error)
-    if spoken in offered:
+    if version in offered:
         return None
-    speaks = ", ".join(f"{major}.{minor}" for major, minor in offered) or "none"
-    return f"it does not speak KMIP {spoken[0]}.{spoken[1]} and offers {speaks}: use -kmipversion"
+    speaks = ", ".join(map(version_text, offered)) or "none"
+    return f"it does not speak KMIP {version_text(version)} and offers {speaks}: use -kmipversion"
 
 
-def _offered(clients: Mapping[Version, Client], but: Version, deadline: Deadline) -> tuple[Version, ...]:
-    """Ask in other versions which there are: a server need not answer in one that it does not speak."""
-    for version, client in clients.items():
-        if version in (but, _NO_DISCOVERY):
-            continue
-        try:
-            return client.discover_versions(deadline=deadline)
-        except KMIPError as error:
-            log.debug(f"no answer in KMIP {version[0]}.{version[1]}: {error}")
-    return ()
+def _offered(client: Client, deadline: Deadline) -> tuple[Version, ...]:
+    """Ask in any version which there are: a server need not answer in one that it does not speak."""
+    try:
+        return negotiation.offers(client, deadline)[1]
+    except KMIPError as error:
+        log.debug(f"which versions are spoken is not known: {error}")
+        return ()
