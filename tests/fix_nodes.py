@@ -33,7 +33,7 @@ STORES: dict[str, object] = {
     "no re-key, names unique": {"refuse_operations": ("REKEY",), "unique_names": True},
     "stock server": "stock_appliance",
 }
-VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4")
+VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", "2.0", "2.1", "auto")
 
 
 @dataclass

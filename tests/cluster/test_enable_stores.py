@@ -76,6 +76,11 @@ def test_every_version_of_kmip(node: Node) -> None:
     enable_lose_and_adopt(node)
 
 
+@on("stock server", versions=("2.0", "auto"))
+def test_what_pykmip_speaks_of_kmip_2(node: Node) -> None:
+    enable_lose_and_adopt(node)
+
+
 @on("nine operations", versions=("1.0", "1.1"))
 def test_nine_operations_in_old_versions(node: Node) -> None:
     enable_lose_and_adopt(node)

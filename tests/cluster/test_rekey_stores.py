@@ -73,6 +73,13 @@ def test_every_version_of_kmip(node: Node) -> None:
     assert_replaced(node, before)
 
 
+@on("stock server", versions=("2.0",))
+def test_what_pykmip_speaks_of_kmip_2(node: Node) -> None:
+    before = enabled(node)
+    node.rekey()
+    assert_replaced(node, before)
+
+
 @on(*STORES)
 def test_a_lost_token_directory_finds_the_latest_generation(node: Node, request: pytest.FixtureRequest) -> None:
     if node.store == "file":

@@ -14,6 +14,8 @@ LABEL_NAMESPACE = "mrhsm-p11/label"
 ID_NAMESPACE = "mrhsm-p11/id"
 CUSTOM = "x-mrhsm-p11"
 
+# Every object has it: asked for beside what it may lack, because in KMIP 2 PyKMIP never answers what would be empty.
+EVERYWHERE = "Object Type"
 # Asked for by name once a server is known to keep the blob as Application Specific Information; all before.
 WANTED = (
     "Object Type",

@@ -132,7 +132,7 @@ class KmipKeys(ClusterKeyStore):
             return ""
         with reported():
             try:
-                told = self._servers.client.get_attributes(uid, ["Link"], deadline=deadline.current())
+                told = self._servers.client.get_attributes(uid, ["Link", found.EVERYWHERE], deadline=deadline.current())
             except OperationFailed as error:
                 if error.reason in GONE:
                     raise

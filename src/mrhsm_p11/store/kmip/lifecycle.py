@@ -32,7 +32,7 @@ class Lifecycle:
         client = client or self._servers.client
         if self._learned.facts.get_attributes is not False:
             try:
-                told = client.get_attributes(uid, ["State"], deadline=deadline.current())
+                told = client.get_attributes(uid, ["State", found.EVERYWHERE], deadline=deadline.current())
             except OperationFailed as error:
                 if error.reason not in UNSUPPORTED:
                     raise
