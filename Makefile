@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 SOURCES := setup.py build_ffi.py pyproject.toml $(wildcard cdef/*)
 
-.PHONY: help setup demo check test hosts conformance bench bench-kmip clean
+.PHONY: help setup demo check test hosts sanitize fuzz conformance bench bench-kmip clean
 
 help:
 	@echo 'setup   Debian packages (as root), .venv, the library; safe to repeat'
@@ -11,6 +11,8 @@ help:
 	@echo 'check   formatting, lint, types, import rules'
 	@echo 'test    all tests, with branch coverage'
 	@echo 'hosts   the forks, exits and threads of tests/host, fifty times as many'
+	@echo 'sanitize the hosts of tests/host under AddressSanitizer and valgrind: one line a host'
+	@echo 'fuzz    N=100000 calls with arguments by chance, SEED=1; a failing input stays in build/fuzz'
 	@echo 'conformance  independent suites and real consumers; what is not installed is skipped'
 	@echo 'bench   our library, SoftHSM2 and bare libcrypto in one run: bench/results/, the plot in README (12 minutes)'
 	@echo 'bench-kmip  codec and session layer beside others'
@@ -36,6 +38,15 @@ test: setup
 
 hosts: setup
 	MRHSM_HOSTS_LONGER=50 $(RUN) -m pytest tests/host/test_hosts.py -q
+
+sanitize: setup
+	$(RUN) tools/sanitize.py
+
+N ?= 100000
+SEED ?= 1
+fuzz: setup
+	$(RUN) tools/fuzz.py calls --calls $(N) --seed $(SEED)
+	$(RUN) tools/fuzz.py calls --calls $(N) --seed $(SEED) --isolation process
 
 conformance: setup
 	$(RUN) conformance/run.py

@@ -8,11 +8,13 @@ libmrhsm_p11.so from here: the C stubs, the function lists and the Python twins 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
+import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
@@ -166,7 +168,27 @@ def declarations(header: str = "pkcs11t.h") -> str:
     return "\n".join(line for line in (CDEF / header).read_text().splitlines() if not line.startswith("#"))
 
 
-def c_source(*, base_prefix: str, site_packages: tuple[str, str], deepbind: bool) -> str:
+class Build(NamedTuple):
+    """What differs between the library that is used and those that show its mistakes."""
+
+    options: tuple[str, ...] = ()  # of compiler and linker
+    deepbind: bool = True
+    python_malloc: bool = False  # Python's own allocator hides overruns and leaks
+
+
+PRODUCT = Build()
+# What build_apart() makes, for tools/sanitize.py and tests/fuzz.
+BUILDS = {
+    "address": Build(
+        ("-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"),
+        deepbind=False,  # AddressSanitizer aborts on it
+        python_malloc=True,
+    ),
+    "valgrind": Build(("-g", "-O1"), python_malloc=True),
+}
+
+
+def c_source(*, base_prefix: str, site_packages: tuple[str, str], build: Build) -> str:
     """Return the C text that cffi adds its glue to."""
     with_python = [p for p in offered() if p.name not in WITHOUT_PYTHON]
     numbered = list(enumerate(with_python))
@@ -177,7 +199,8 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], deepbind: bool
             f"#define BASE_PREFIX {_quoted(base_prefix)}",
             f"#define PURELIB {_quoted(site_packages[0])}",
             f"#define PLATLIB {_quoted(site_packages[1])}",
-            f"#define USE_DEEPBIND {int(deepbind)}",
+            f"#define USE_DEEPBIND {int(build.deepbind)}",
+            f"#define USE_PYTHON_MALLOC {int(build.python_malloc)}",
             '#include "native.h"',
             *(f"EXPORT CK_RV {p.name}({p.declared});" for p in offered()),
             *(function_list_struct(struct) for struct in FUNCTION_LISTS),
@@ -189,7 +212,7 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], deepbind: bool
             '#include "crossing.c"',
             '#include "isolate.c"',
             '#include "boot.c"',
-            _invoke(numbered),
+            invoke_function(numbered),
             '#include "answers.c"',
             '#include "isolated.c"',
             '#include "interfaces.c"',
@@ -251,7 +274,7 @@ def _call_with_words(function: Prototype) -> str:
     return f"{function.name}({words})"
 
 
-def _invoke(functions: list[tuple[int, Prototype]]) -> str:
+def invoke_function(functions: list[tuple[int, Prototype]]) -> str:
     """Return the C function that calls one by its number: what an isolated process does for its host."""
     cases = "\n".join(f"    case {number}: return {_call_with_words(function)};" for number, function in functions)
     head = "static CK_RV invoke(CK_ULONG function, const CK_ULONG *a)"
@@ -285,11 +308,8 @@ def libpython() -> Path:
     return found[0]
 
 
-def complete(extension: Any, folder: Path) -> None:
-    """Fill in a setuptools Extension: write its C source into `folder` and set how it is compiled and linked.
-
-    MRHSM_P11_DEEPBIND=0 in the environment builds for AddressSanitizer, which aborts where RTLD_DEEPBIND is used.
-    """
+def complete(extension: Any, folder: Path, build: Build = PRODUCT) -> None:
+    """Fill in a setuptools Extension: write its C source into `folder` and set how it is compiled and linked."""
     import cffi
 
     library = libpython()
@@ -303,7 +323,7 @@ def complete(extension: Any, folder: Path) -> None:
     text = c_source(
         base_prefix=sys.base_prefix,
         site_packages=(sysconfig.get_path("purelib"), sysconfig.get_path("platlib")),
-        deepbind=os.environ.get("MRHSM_P11_DEEPBIND", "1") != "0",
+        build=build,
     )
     ffi.set_source("mrhsm_p11.abi._native", text)
     ffi.emit_c_code(str(folder / "libmrhsm_p11.c"))
@@ -313,11 +333,30 @@ def complete(extension: Any, folder: Path) -> None:
     extension.libraries = ["python" + str(sysconfig.get_config_var("LDVERSION")), "dl", "pthread"]
     extension.library_dirs = [str(library.parent)]
     extension.runtime_library_dirs = [] if str(library).startswith("/usr/lib") else [str(library.parent)]
-    extension.extra_compile_args = ["-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+    warnings = ["-Wall", "-Wextra", "-Wno-unused-parameter"]
+    extension.extra_compile_args = ["-fvisibility=hidden", *warnings, *build.options]
     extension.extra_link_args = [
+        *build.options,
         "-Wl,-z,nodelete,-z,now,-z,relro",
         f"-Wl,--version-script={CDEF / 'exports.map'}",
     ]
+
+
+def build_apart(name: str) -> Path:
+    """Make one of BUILDS, with a copy of the package around it, in a folder of its own; return the library."""
+    folder = HERE / "build" / name
+    package = folder / "site" / "mrhsm_p11"
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    it = SimpleNamespace()
+    complete(it, folder, BUILDS[name])
+    library = package / "libmrhsm_p11.so"
+    command = ["cc", "-shared", "-fPIC", *it.extra_compile_args, *it.sources, "-o", str(library)]
+    command += [f"-I{place}" for place in (*it.include_dirs, sysconfig.get_path("include"))]
+    command += [f"-L{place}" for place in it.library_dirs] + [f"-l{name}" for name in it.libraries]
+    command += [f"-Wl,-rpath,{place}" for place in it.runtime_library_dirs] + it.extra_link_args
+    subprocess.run(command, check=True)
+    return library
 
 
 if __name__ == "__main__":

@@ -124,6 +124,9 @@ static int initialize_python(void)
 
     PyPreConfig_InitIsolatedConfig(&before);
     before.utf8_mode = 1;
+#if USE_PYTHON_MALLOC
+    before.allocator = PYMEM_ALLOCATOR_MALLOC;
+#endif
     status = Py_PreInitialize(&before);
     PyConfig_InitIsolatedConfig(&config);
     config.install_signal_handlers = 0;

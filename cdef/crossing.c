@@ -440,14 +440,17 @@ static void carry_message(struct walk *walk, void *slot, CK_ULONG size)
         withhold(walk, slot);
 }
 
-static void carry_parameter(struct walk *walk, void *slot, CK_ULONG size, CK_ULONG type)
+static void carry_parameter(struct walk *walk, void *slot, CK_ULONG size, CK_ULONG type, int message)
 {
     const struct crossing_mechanism *it = walk->table->mechanisms;
 
     for (CK_ULONG i = 0; i < walk->table->mechanism_count; i++, it++) {
         if (it->type != type)
             continue;
-        if (it->bare == ANY_LENGTH || (size && it->bare == size))
+        if (message) {
+            if (!carry_sized(walk, slot, size, &it->message, it->message_count))
+                withhold(walk, slot);
+        } else if (it->bare == ANY_LENGTH || (size && it->bare == size))
             carry(walk, slot, size);
         else if (!carry_sized(walk, slot, size, it->layouts, it->layout_count))
             withhold(walk, slot);
@@ -456,7 +459,7 @@ static void carry_parameter(struct walk *walk, void *slot, CK_ULONG size, CK_ULO
     withhold(walk, slot);
 }
 
-static void carry_mechanism(struct walk *walk, void *slot, int message)
+static void carry_mechanism(struct walk *walk, void *slot, CK_ULONG kind)
 {
     unsigned char *place = carry(walk, slot, sizeof(CK_MECHANISM));
     CK_ULONG type, size;
@@ -466,10 +469,10 @@ static void carry_mechanism(struct walk *walk, void *slot, int message)
     type = number_at(place + offsetof(CK_MECHANISM, mechanism));
     size = number_at(place + offsetof(CK_MECHANISM, ulParameterLen));
     place += offsetof(CK_MECHANISM, pParameter);
-    if (message)
-        carry_message(walk, place, size);
+    if (kind == STEP_SIZED_MECHANISM)
+        withhold(walk, place);
     else
-        carry_parameter(walk, place, size, type);
+        carry_parameter(walk, place, size, type, kind == STEP_MESSAGE_MECHANISM);
 }
 
 /* ---- arguments ---- */
@@ -535,10 +538,9 @@ static void carry_step(struct walk *walk, const struct crossing_step *step, CK_U
         carry_name(walk, slot, step->size);
         break;
     case STEP_MECHANISM:
-        carry_mechanism(walk, slot, 0);
-        break;
     case STEP_MESSAGE_MECHANISM:
-        carry_mechanism(walk, slot, 1);
+    case STEP_SIZED_MECHANISM:
+        carry_mechanism(walk, slot, step->kind);
         break;
     case STEP_MESSAGE:
         carry_message(walk, slot, slot[1]);

@@ -9,6 +9,7 @@ enum crossing_step_kind {
     STEP_NAME,              /* text that a zero byte ends, at most `size` bytes */
     STEP_MECHANISM,
     STEP_MESSAGE_MECHANISM, /* a mechanism whose parameter is a message's */
+    STEP_SIZED_MECHANISM,   /* a mechanism of whose parameter only the size counts */
     STEP_MESSAGE,           /* a message's parameter and its length */
     STEP_TEMPLATE,
     STEP_WANTED,            /* attributes whose values are asked for */
@@ -37,7 +38,14 @@ struct crossing_function { CK_ULONG first; CK_ULONG count; };
 struct crossing_step { CK_ULONG kind; CK_ULONG index; CK_ULONG size; };
 struct crossing_layout { CK_ULONG size; CK_ULONG first; CK_ULONG count; };
 struct crossing_member { CK_ULONG kind; CK_ULONG offset; CK_ULONG length_kind; CK_ULONG length; CK_ULONG layout; };
-struct crossing_mechanism { CK_ULONG type; CK_ULONG bare; CK_ULONG layout_count; CK_ULONG layouts[3]; };
+struct crossing_mechanism {
+    CK_ULONG type;
+    CK_ULONG bare;
+    CK_ULONG layout_count;
+    CK_ULONG layouts[3];
+    CK_ULONG message_count; /* 0 or 1 */
+    CK_ULONG message;
+};
 
 struct crossing {
     CK_ULONG nested_count;

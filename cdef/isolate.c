@@ -59,7 +59,7 @@ struct birth {
 enum { STACK = 1 << 16 };
 
 /* The tables of signals and descriptors are the child's own; the memory is the host's until execve(). */
-static int become_isolated(void *argument)
+static OTHER_STACK int become_isolated(void *argument)
 {
     const struct birth *birth = argument;
     int control, nothing;
@@ -90,7 +90,7 @@ static int become_isolated(void *argument)
 }
 
 /* Ends at once, so that its child belongs to init; made without exit signal, it is no child that wait() would tell of. */
-static int be_between(void *argument)
+static OTHER_STACK int be_between(void *argument)
 {
     const struct birth *birth = argument;
 
@@ -600,15 +600,22 @@ static void isolated_after_fork_in_parent(void)
     pthread_mutex_unlock(&isolated.starting);
 }
 
-/* The process is the parent's: the child drops its ends and may start one of its own. */
+/* The process is the parent's: the child drops its ends and may start one of its own. The memory of a link that was busy
+ * may be half written, by a thread that is gone: it is left alone. */
 static void isolated_after_fork_in_child(void)
 {
     static const pthread_mutex_t open_mutex = PTHREAD_MUTEX_INITIALIZER;
+    struct link *next;
 
     isolated.starting = open_mutex;
     isolated.mutex = open_mutex;
-    for (struct link *link = isolated.links; link; link = link->next)
-        close(link->descriptor); /* the memory may be half written, by a thread that is gone */
+    for (struct link *link = isolated.links; link; link = next) {
+        next = link->next;
+        if (link->idle)
+            link_end(link);
+        else
+            close(link->descriptor);
+    }
     if (isolated.control >= 0)
         close(isolated.control);
     isolated.links = NULL;

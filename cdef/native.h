@@ -19,6 +19,7 @@
 #include "pkcs11t.h"
 
 #define EXPORT __attribute__((visibility("default")))
+#define OTHER_STACK __attribute__((no_sanitize("address"))) /* which AddressSanitizer would take for damage */
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
 /* How far the library has come. FAILED is final: a half-started interpreter is never tried again. ISOLATED is too: a

@@ -13,8 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
-import build_ffi  # noqa: E402
-from mrhsm_p11.abi import entry  # noqa: E402
+import build_ffi
+from mrhsm_p11.abi import entry
 
 PAGE = ROOT / "docs" / "functions.md"
 HEAD = """\

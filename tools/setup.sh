@@ -7,7 +7,7 @@ python=${PYTHON:-python3}
 
 # package:command, the command that shows that the package is not needed
 packages="gcc:gcc opensc:pkcs11-tool softhsm2:softhsm2-util gnutls-bin:p11tool p11-kit:p11-kit"
-packages="$packages libnss3-tools:certutil openjdk-17-jdk-headless:javac apache2-bin:apache2"
+packages="$packages valgrind:valgrind libnss3-tools:certutil openjdk-17-jdk-headless:javac apache2-bin:apache2"
 missing=""
 for pair in $packages; do
     command -v "${pair#*:}" >/dev/null 2>&1 || missing="$missing ${pair%:*}"

@@ -51,7 +51,7 @@ def test_no_constant_is_lost() -> None:
 
 
 def test_functions_answered_without_python_have_no_twin() -> None:
-    source = build_ffi.c_source(base_prefix="/x", site_packages=("/y", "/z"), deepbind=True)
+    source = build_ffi.c_source(base_prefix="/x", site_packages=("/y", "/z"), build=build_ffi.Build())
     assert not any(f"py_{name}" in source for name in build_ffi.WITHOUT_PYTHON)
     assert not any(f"return {name}(" in source for name in build_ffi.WITHOUT_PYTHON)
     assert "return C_Logout((CK_SESSION_HANDLE)a[0]);" in source
@@ -59,7 +59,7 @@ def test_functions_answered_without_python_have_no_twin() -> None:
 
 
 def test_paths_are_quoted_and_deepbind_is_a_switch() -> None:
-    source = build_ffi.c_source(base_prefix='/a "b"\\c', site_packages=("/y", "/z"), deepbind=False)
+    source = build_ffi.c_source(base_prefix='/a "b"\\c', site_packages=("/y", "/z"), build=build_ffi.BUILDS["address"])
     assert r'#define BASE_PREFIX "/a \"b\"\\c"' in source
     assert "#define USE_DEEPBIND 0" in source
 

@@ -115,3 +115,27 @@ def test_a_length_that_is_pointed_to_crosses_first() -> None:
 def test_messages_are_told_apart_by_size() -> None:
     sizes = [declared().sizeof(shape.struct) for shape in isolation.message_shapes()]
     assert len(set(sizes)) == len(sizes) == table().message_count == 3
+
+
+@pytest.mark.parametrize("function", ["C_MessageEncryptInit", "C_MessageDecryptInit"])
+def test_what_only_has_a_size_is_not_followed(function: str) -> None:
+    """CK_GCM_PARAMS is as long as CK_GCM_MESSAGE_PARAMS, and has a number where that has a pointer."""
+    it = table().functions[OFFERED.index(function)]
+    kinds = [table().steps[it.first + at].kind for at in range(it.count)]
+    assert kinds == [numbers().STEP_SIZED_MECHANISM]
+
+
+def test_a_message_is_told_by_its_mechanism_where_there_is_one() -> None:
+    for row in table().mechanisms[0 : table().mechanism_count]:
+        shape = ROWS[row.type].message_parameter
+        assert row.message_count == bool(shape), CKM.name(row.type)
+        if shape and issubclass(shape, Parameter):
+            assert table().layouts[row.message].size == declared().sizeof(shape.struct)
+
+
+def test_no_parameter_of_a_signature_is_followed() -> None:
+    for name in OFFERED:
+        if name.removeprefix("C_").startswith(("SignMessage", "VerifyMessage")):
+            it = table().functions[OFFERED.index(name)]
+            kinds = {table().steps[it.first + at].kind for at in range(it.count)}
+            assert numbers().STEP_MESSAGE not in kinds, name

@@ -25,6 +25,7 @@ STEPS: dict[Role, str] = {
     Role.NAME: "STEP_NAME",
     Role.MECHANISM: "STEP_MECHANISM",
     Role.LENT_MECHANISM: "STEP_MESSAGE_MECHANISM",
+    Role.SIZED_MECHANISM: "STEP_SIZED_MECHANISM",
     Role.MESSAGE: "STEP_MESSAGE",
     Role.TEMPLATE: "STEP_TEMPLATE",
     Role.WANTED: "STEP_WANTED",
@@ -38,7 +39,7 @@ STEPS: dict[Role, str] = {
     Role.MADE: "STEP_FILLED",
     Role.RESULT_OR_NONE: "STEP_FILLED",
 }
-VALUES = frozenset({Role.NUMBER, Role.TRUTH, Role.DROPPED, Role.RESERVED})
+VALUES = frozenset({Role.NUMBER, Role.TRUTH, Role.DROPPED, Role.RESERVED, Role.NO_MESSAGE})
 
 
 class Length(NamedTuple):
@@ -87,6 +88,9 @@ class _Filling:
                 self._add_forms(mechanism, row.parameter, row.wrap_parameter)
             elif row.parameter:
                 mechanism.bare = ANY_LENGTH
+            if row.message_parameter and issubclass(row.message_parameter, Parameter):
+                mechanism.message = self._layout(row.message_parameter, row.message_parameter.struct)
+                mechanism.message_count = 1
         self.table.mechanism_count = len(ROWS)
         for index, shape in enumerate(message_shapes()):
             self.table.messages[index] = self._layout(shape, shape.struct)

@@ -29,7 +29,9 @@ class Role(enum.Enum):
     NAME = "text that a zero byte ends"
     MECHANISM = "a mechanism with its parameter"
     LENT_MECHANISM = "a mechanism whose parameter is a message's, read and written"
+    SIZED_MECHANISM = "the same, but of the parameter only the size counts"
     MESSAGE = "pointer and length of a message's parameter, read and written"
+    NO_MESSAGE = "pointer and length of a message's parameter, which ought to be NULL"
     TEMPLATE = "attributes with values"
     INITIALIZE_ARGS = "the argument of C_Initialize"
     RESERVED = "a pointer that ought to be NULL"
@@ -101,8 +103,14 @@ EXCEPTIONS = {
     ("C_GenerateRandom", "RandomData"): (Role.FILL, 2),
     ("C_WaitForSlotEvent", "pRserved"): (Role.RESERVED, 1),
     ("C_LoginUser", "pUsername"): (Role.BYTES, 2),
-    ("C_MessageEncryptInit", "pMechanism"): (Role.LENT_MECHANISM, 1),
-    ("C_MessageDecryptInit", "pMechanism"): (Role.LENT_MECHANISM, 1),
+    ("C_MessageEncryptInit", "pMechanism"): (Role.SIZED_MECHANISM, 1),
+    ("C_MessageDecryptInit", "pMechanism"): (Role.SIZED_MECHANISM, 1),
+    ("C_SignMessage", "pParameter"): (Role.NO_MESSAGE, 2),
+    ("C_SignMessageBegin", "pParameter"): (Role.NO_MESSAGE, 2),
+    ("C_SignMessageNext", "pParameter"): (Role.NO_MESSAGE, 2),
+    ("C_VerifyMessage", "pParameter"): (Role.NO_MESSAGE, 2),
+    ("C_VerifyMessageBegin", "pParameter"): (Role.NO_MESSAGE, 2),
+    ("C_VerifyMessageNext", "pParameter"): (Role.NO_MESSAGE, 2),
     ("C_WrapKeyAuthenticated", "pMechanism"): (Role.LENT_MECHANISM, 1),
     ("C_UnwrapKeyAuthenticated", "pMechanism"): (Role.LENT_MECHANISM, 1),
     ("C_SignMessageNext", "pSignature"): (Role.LAST_ROOM, 2),

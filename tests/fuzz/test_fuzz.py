@@ -1,0 +1,28 @@
+"""The fuzz targets, for a moment: `make fuzz` runs them for longer."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+
+
+def fuzz(*words: str) -> str:
+    command = [sys.executable, ROOT / "tools" / "fuzz.py", *words]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@needs_compiler
+@pytest.mark.xdist_group("fuzz")  # all compile into one folder
+@pytest.mark.parametrize("isolation", ["", "process"], ids=["here", "isolated"])
+def test_calls_by_chance_do_no_harm(isolation: str) -> None:
+    said = fuzz("calls", "--calls", "1500", "--isolation", isolation)
+    assert " calls in " in said
