@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fix_cluster import CLUSTER, DARE_BYTES, Home
+from fix_appliance import Appliance
+from fix_cluster import CLDB_BYTES, CLUSTER, DARE_BYTES, Home
 from fix_tokens import run_all_killed
 
 from mrhsm_p11.cli.main import main
-from mrhsm_p11.cluster import archive, setup
+from mrhsm_p11.cluster import archive, beginning, blob, setup, stores
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir import entries, tokens
 
@@ -228,11 +229,33 @@ def test_kubernetes(mrhsm: Run, enabled: Home, tmp_path: Path) -> None:
         assert "Kubernetes Secret" in failed(mrhsm("export", "-k8s", name))
 
 
+@pytest.fixture
+def with_a_key_manager(
+    home: Home, mrhsm: Run, make_appliance: Callable[..., Appliance], monkeypatch: pytest.MonkeyPatch
+) -> Home:
+    monkeypatch.setattr(beginning, "SETTLE_S", 0.0)
+    home.legacy(dare=DARE_BYTES.hex().encode())
+    home.token("kmip", connection=make_appliance().connection())
+    assert mrhsm("enable", "-dare")[0] == 0
+    return home
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("fresh", [True, False], ids=["new node", "older node"])
+@pytest.mark.parametrize(
+    ("fixture", "fresh"),
+    [("enabled", True), ("enabled", False), ("with_a_key_manager", False)],
+    ids=["new node", "older node", "older node of a key manager"],
+)
 def test_an_import_that_is_killed_is_finished_by_the_next(
-    mrhsm: Run, enabled: Home, other: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: bool
+    request: pytest.FixtureRequest,
+    mrhsm: Run,
+    fixture: str,
+    other: Home,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fresh: bool,
 ) -> None:
+    enabled: Home = request.getfixturevalue(fixture)
     if not fresh:
         shutil.copytree(enabled.config.tokens_dir, other.config.tokens_dir)
         mrhsm("userpin")
@@ -252,8 +275,10 @@ def test_an_import_that_is_killed_is_finished_by_the_next(
             assert pin is not None
             opened = setup.login_user(other.directory, present[0], pin, other.config, from_file=True)
             assert opened.settings.cluster is not None
+            assert_unwraps(other)
         assert mrhsm("import", file)[0] == 0
         assert files(other) == files(enabled)
+        assert_unwraps(other)
         shutil.rmtree(other.config.tokens_dir)
         if not fresh:
             shutil.copytree(before, other.config.tokens_dir)
@@ -262,3 +287,15 @@ def test_an_import_that_is_killed_is_finished_by_the_next(
     steps = run_all_killed(lambda: main(words), check, CHANGES)
     print(f"\nimport: killed at {steps} points, survived all")
     assert steps > 10
+
+
+def assert_unwraps(home: Home) -> None:
+    """The CLDB key opens under the KEK that is recorded with it, wherever that is."""
+    so = home.login()
+    record = so.settings.cluster
+    assert record is not None
+    assert record.core_kek is not None
+    assert record.cldb is not None
+    with stores.open_keys(so, home.config) as keys:
+        core = keys.read(record.core_kek.uid)
+    assert blob.decrypt(core, record.cldb.encrypted, record.cldb.checksum, "CLDB key").reveal() == CLDB_BYTES
