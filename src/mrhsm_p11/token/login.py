@@ -148,8 +148,10 @@ def init_token(slots: Slots, slot: Slot, so_pin: Secret, label: str) -> None:
     except entries.LabelInvalid as error:
         raise ArgumentsBad(str(error)) from None
     if slot.token is not None:
-        _init_again(slot.token, so_pin, label)
-        slots.refresh()
+        try:
+            _init_again(slot.token, so_pin, label)
+        finally:
+            slots.refresh()
         return
     sealing.check_pin(so_pin)
     if slots.config.settings_key:
@@ -194,6 +196,8 @@ def _init_again(token: Token, so_pin: Secret, label: str) -> None:
         raise TokenWriteProtected("the token records cluster keys: it cannot be initialised again")
     stores.destroy_own(opened, token.config)
     opened.reset(label, so_pin)
+    # Other processes may have made objects between the two; after the second look they take them back themselves.
+    stores.destroy_own(opened, token.config)
     for one in token.objects.all():
         token.objects.forget(one)
 

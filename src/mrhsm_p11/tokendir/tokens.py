@@ -21,6 +21,7 @@ __all__ = [
     "SettingsOlder",
     "SettingsUntrusted",
     "SoToken",
+    "TokenReset",
     "UserPin",
     "change_user_pin",
     "create_token",
@@ -42,6 +43,10 @@ class SettingsUntrusted(DirectoryError):
 
 class SettingsOlder(DirectoryError):
     """The settings are older than those that this node has seen."""
+
+
+class TokenReset(DirectoryError):
+    """The SO initialised the token again (C_InitToken): its objects are gone, and its key is another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def login_user(
 def reopen(opened: OpenToken) -> OpenToken:
     """Return the token with the settings that mrhsm.conf has now, as the SO who signed the former ones gave them.
 
-    Raises SettingsUntrusted, SettingsOlder, ConfigurationDamaged also where the token has another key by now.
+    Raises SettingsUntrusted, SettingsOlder, TokenReset.
     """
     directory, entry = opened.directory, entries.find(opened.directory, opened.entry.serial)
     signing_key = opened.entry.public_key
@@ -124,7 +129,11 @@ def reopen(opened: OpenToken) -> OpenToken:
         raise SettingsOlder(
             f"token {entry.serial} has settings of generation {entry.generation}, {opened.entry.generation} was in use"
         )
-    return replace(opened, entry=entry, settings=_open_settings(directory, entry, opened.token_key))
+    try:
+        settings = _open_settings(directory, entry, opened.token_key)
+    except entries.ConfigurationDamaged:  # the SO signed them: they are sealed under another token key
+        raise TokenReset(f"token {entry.serial} was initialised again meanwhile") from None
+    return replace(opened, entry=entry, settings=settings)
 
 
 def spelled(fingerprint: str) -> str:

@@ -15,6 +15,7 @@ class ConnectionWatch:
     def __init__(self, opened: OpenToken) -> None:
         self._opened = opened
         self._stamp: tuple[int, ...] | None = None
+        self.reset = False  # the token was initialised again: nothing more may be made for it
 
     def changed(self) -> Connection | None:
         """Return the connection if mrhsm.conf was written since the last call, else None.
@@ -27,6 +28,10 @@ class ConnectionWatch:
                 return None
             self._stamp = stamp  # before reading: what is written from now on has another
             self._opened = tokens.reopen(self._opened)
+        except tokens.TokenReset as error:
+            self.reset = True
+            log.warning(f"{error}: sessions that were open make no more objects")
+            return None
         except MrhsmError as error:
             log.warning(f"the former settings stay in force: {error}")
             return None

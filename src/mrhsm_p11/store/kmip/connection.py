@@ -130,9 +130,7 @@ class Servers:
 
     @property
     def client(self) -> Client:
-        changed = self._watch.changed() if self._watch is not None else None
-        if changed is not None and changed != self.connection:
-            self._follow(changed)
+        self._look()
         with self._making:
             if self._pool is None:
                 self._pool = make_pool(self.connection, self._config)
@@ -145,6 +143,19 @@ class Servers:
         client = self.client
         with reported():
             return client.version(deadline=deadline.current())
+
+    def require_token(self) -> None:
+        """Raise TokenReset where the token was initialised again since it was opened."""
+        self._look()
+        if self._watch is not None and self._watch.reset:
+            from mrhsm_p11.tokendir.tokens import TokenReset
+
+            raise TokenReset("the token was initialised again: close its sessions and log in anew")
+
+    def _look(self) -> None:
+        changed = self._watch.changed() if self._watch is not None else None
+        if changed is not None and changed != self.connection:
+            self._follow(changed)
 
     def each(self) -> list[Client]:
         """Return a client for each server alone."""

@@ -6,8 +6,8 @@ See "Stores and custody" and "KMIP mapping" in the decisions.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 from mrhsm_p11 import log
 from mrhsm_p11.constants import CKA, CKO
@@ -29,6 +29,7 @@ from mrhsm_p11.store.kmip.linking import link_pair
 from mrhsm_p11.store.kmip.reader import MOST_IN_A_MESSAGE, NoGetAttributes, Reader, id_filter, label_filters
 from mrhsm_p11.store.kmip.records import Entry, kind_of
 from mrhsm_p11.store.kmip.sidecar import Sidecar
+from mrhsm_p11.tokendir.tokens import TokenReset
 
 if TYPE_CHECKING:
     from mrhsm_p11.config import Config
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from mrhsm_p11.tokendir.files import TokenDirectory
     from mrhsm_p11.tokendir.settings import Connection
     from mrhsm_p11.tokendir.watching import ConnectionWatch
+
+E = TypeVar("E", Entry, Entry | None)
+W = TypeVar("W", Secret, int)
 
 KEY_MOST_BYTES = 1 << 20
 CLUSTER_PREFIX = "mrhsm/"
@@ -86,8 +90,7 @@ class KmipStore(Store):
     def insert(self, attributes: Attributes, material: Secret) -> Record:
         if self._custody is not None and attributes.get(CKA.CLASS) in KEPT:
             return self._insert_kept(self._custody, attributes, material)
-        with reported():
-            entry = self._creator.register(attributes, material)
+        entry = self._made(self._creator.register, attributes, material)
         self._cache.keep(entry)
         self._cache.keep_material(entry.record.uid, material)
         return entry.record
@@ -95,8 +98,7 @@ class KmipStore(Store):
     def _insert_kept(self, custody: Custody, attributes: Attributes, material: Secret) -> Record:
         """Hand a key over for good: whatever comes of it, the bytes are wiped."""
         try:
-            with reported():
-                entry = self._creator.register(custody.prepared(attributes, material), material)
+            entry = self._made(self._creator.register, custody.prepared(attributes, material), material)
             return self._kept(entry).record
         finally:
             material.wipe()
@@ -116,12 +118,24 @@ class KmipStore(Store):
             raise AttributeValueInvalid(f"a secret key has 1 to {KEY_MOST_BYTES} bytes")
         _, key_type = kind_of(attributes)
         if key_type not in secret_keys.SHAPED:  # a server's random bytes need not have parity
-            with reported():
-                told = self._custody.prepared(attributes, None) if self._custody else attributes
-                entry = self._creator.create(told, length * 8)
+            told = self._custody.prepared(attributes, None) if self._custody else attributes
+            entry = self._made(self._creator.create, told, length * 8)
             if entry is not None:
                 return self._kept(entry).record
         return self.insert(attributes, secret_keys.make(key_type, length))
+
+    def _made(self, make: Callable[[Attributes, W], E], attributes: Attributes, what: W) -> E:
+        """Make an object, unless C_InitToken made the token anew meanwhile: nobody would know of it."""
+        self._servers.require_token()
+        with reported():
+            entry = make(attributes, what)
+        try:
+            self._servers.require_token()
+        except TokenReset:
+            if entry is not None:
+                self._lifecycle.destroy_quietly(entry.record.uid)
+            raise
+        return entry
 
     # ---- reading
 
