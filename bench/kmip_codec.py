@@ -25,17 +25,24 @@ from kmip.core.messages import payloads as old_payloads  # noqa: E402
 from kmip.core.objects import TemplateAttribute as OldTemplateAttribute  # noqa: E402
 from kmip.core.utils import BytearrayStream  # noqa: E402
 
-from mrhsm_p11.kmip import codec, protocol  # noqa: E402
+from mrhsm_p11.kmip import codec, crypto_payloads, protocol  # noqa: E402
 from mrhsm_p11.kmip import object_payloads as new_payloads  # noqa: E402
-from mrhsm_p11.kmip.attributes import Attribute, attribute, name_attribute  # noqa: E402
+from mrhsm_p11.kmip.attributes import (  # noqa: E402
+    Attribute,
+    CryptographicParameters,
+    attribute,
+    name_attribute,
+)
 from mrhsm_p11.kmip.messages import ResponseBatchItem, ResponseHeader, ResponseMessage  # noqa: E402
 from mrhsm_p11.kmip.objects import SymmetricKey, TemplateAttribute, key_block  # noqa: E402
 from mrhsm_p11.kmip.payload import RequestPayload, ResponsePayload  # noqa: E402
 from mrhsm_p11.kmip.server_payloads import protocol_version  # noqa: E402
 from mrhsm_p11.kmip.vocabulary import (  # noqa: E402
+    BlockCipherMode,
     CryptographicAlgorithm,
     KeyFormatType,
     ObjectType,
+    PaddingMethod,
     ResultStatus,
     State,
     Version,
@@ -85,6 +92,16 @@ def old_create() -> object:
     )
 
 
+CBC = CryptographicParameters(block_cipher_mode=BlockCipherMode.CBC, padding_method=PaddingMethod.PKCS5)
+
+
+def old_encrypt() -> object:
+    parameters = old_attributes.CryptographicParameters(
+        block_cipher_mode=enums.BlockCipherMode.CBC, padding_method=enums.PaddingMethod.PKCS5
+    )
+    return old_payloads.EncryptRequestPayload(UID, parameters, bytes(32), bytes(16))
+
+
 @dataclass(frozen=True)
 class Case:
     """One operation: how both make its request, and what a server answers."""
@@ -131,6 +148,14 @@ CASES = (
         lambda: new_payloads.GetAttributesRequest(unique_identifier=UID),
         lambda: old_payloads.GetAttributesRequestPayload(unique_identifier=UID),
         new_payloads.GetAttributesResponse(unique_identifier=UID, attribute=ALL),
+    ),
+    Case(
+        "Encrypt of 32 bytes",
+        lambda: crypto_payloads.EncryptRequest(
+            unique_identifier=UID, cryptographic_parameters=CBC, data=bytes(32), iv_counter_nonce=bytes(16)
+        ),
+        old_encrypt,
+        crypto_payloads.EncryptResponse(unique_identifier=UID, data=bytes(48)),
     ),
 )
 

@@ -54,6 +54,7 @@ class Config:
     pool_size: int = _row(4, "network.connections", least=1, most=64)
     profile: str = _row("", "network.profile", choices=("", *PROFILES))  # empty: as the servers say who they are
     response_limit: int = _row(16 << 20, "network.response_bytes", least=1 << 16, most=1 << 30)
+    correlation: bool = _row(False, "network.correlation")  # messages carry a Client Correlation Value
     cache_seconds: float = _row(300.0, "keys.cache_seconds", least=0, most=86_400)
     stale_seconds: float = _row(0.0, "keys.stale_seconds", least=0, most=86_400)
     allow_compromised: bool = _row(False, "keys.allow_compromised")

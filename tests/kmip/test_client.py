@@ -328,9 +328,23 @@ def test_the_log_tells_of_every_exchange_and_of_no_secret(
         [("REGISTER", "ok"), ("GET", "ok"), ("ACTIVATE, GET", "ok"), ("GET", ".* refused GET with ITEM_NOT_FOUND.*")],
         strict=True,
     ):
-        assert re.fullmatch(rf"kmip {operations} at {where}: \d+\.\d ms, {result}", line), line
+        assert re.fullmatch(rf"kmip {operations} at {where}: \d+\.\d ms, message \d+-\d+, {result}", line), line
     for form in (secret.decode(), secret.hex(), str(list(secret))):
         assert form not in file.read_text()
+
+
+def test_messages_are_named_to_the_server(appliance: Appliance, deadline: Deadline, tmp_path: Path) -> None:
+    """The trial appliance answers the name that it was sent; a reply with another would not be believed."""
+    log.open_target(tmp_path / "log", "debug")
+    client = client_of(appliance, (1, 4))
+    client.pool.correlates = True
+    sent: list[bytes] = []
+    real = client.pool.exchange
+    client.pool.exchange = lambda request, *rest, **more: (sent.append(bytes(request)), real(request, *rest, **more))[1]  # type: ignore[method-assign]
+    client.locate(maximum_items=1, deadline=deadline)
+    log.close()
+    (name,) = re.findall(r"message (\d+-\d+),", (tmp_path / "log").read_text())
+    assert name.encode() in sent[0]
 
 
 def test_a_request_with_a_secret_is_wiped(

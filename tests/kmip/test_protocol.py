@@ -97,10 +97,37 @@ def test_on_error_is_sent() -> None:
     assert header.batch_error_continuation_option is BatchErrorContinuationOption.CONTINUE
 
 
-@pytest.mark.parametrize(("version", "sent"), [((1, 3), None), ((1, 4), "call-9")])
-def test_the_correlation_value_goes_where_the_version_has_one(version: Version, sent: str | None) -> None:
-    request = protocol.build([ActivateRequest(unique_identifier="7")], version, correlation="call-9")
-    assert codec.decode(RequestMessage, request.encoding).request_header.client_correlation_value == sent
+@pytest.mark.parametrize(("version", "sent"), [((1, 3), False), ((1, 4), True), ((2, 1), True)])
+def test_the_correlation_value_goes_where_the_version_has_one(version: Version, sent: bool) -> None:
+    request = protocol.build([ActivateRequest(unique_identifier="7")], version, correlates=True)
+    assert request.correlates is sent
+    header = codec.decode(RequestMessage, request.encoding).request_header
+    assert header.client_correlation_value == (request.name if sent else None)
+    assert request.name != protocol.build([ActivateRequest(unique_identifier="7")], version).name
+
+
+@pytest.mark.parametrize("echoed", ["own", None, "1-1 of another"])
+def test_a_reply_is_not_one_to_another_message(echoed: str | None) -> None:
+    """A server need not answer the value that it was sent."""
+    request = protocol.build([ActivateRequest(unique_identifier="7")], (1, 4), correlates=True)
+    header = ResponseHeader(
+        protocol_version=protocol_version((1, 4)),
+        client_correlation_value=request.name if echoed == "own" else echoed,
+        server_correlation_value="srv 5",
+        batch_count=1,
+    )
+    reply = codec.encode(ResponseMessage(response_header=header, batch_item=(activated("7"),)))
+    assert protocol.server_correlation(memoryview(reply)) == "'srv 5'"
+    if echoed in ("own", None):
+        assert protocol.parse(request, reply) == [ActivateResponse(unique_identifier="7")]
+    else:
+        with pytest.raises(ProtocolError, match="to the message '1-1 of another'"):
+            protocol.parse(request, reply)
+
+
+def test_no_message_has_no_correlation_value() -> None:
+    for nothing in (b"", b"garbage.", b"HTTP/1.1 400 Bad", answered(one(), activated("7"))):
+        assert protocol.server_correlation(memoryview(nothing)) == ""
 
 
 def test_a_payload_too_young_for_the_version_is_refused() -> None:

@@ -44,17 +44,11 @@ _NO_BATCHES = frozenset({ResultReason.INVALID_MESSAGE.value, ResultReason.FEATUR
 
 
 class Client:
-    """One identity's view of a group of servers; safe from any thread.
+    """One identity's view of a group of servers; safe from any thread."""
 
-    `correlation` is sent with every request that may carry it (KMIP 1.4), for the server's audit log.
-    """
-
-    def __init__(
-        self, pool: Pool, *, route: Route = ANYWHERE, correlation: str | None = None, version: Version | None = None
-    ) -> None:
+    def __init__(self, pool: Pool, *, route: Route = ANYWHERE, version: Version | None = None) -> None:
         self.pool = pool
         self._route = route
-        self._correlation = correlation
         self._version = version  # None: the pool's
 
     def at(self, endpoint: Endpoint) -> Client:
@@ -67,10 +61,10 @@ class Client:
 
     def speaking(self, version: Version) -> Client:
         """Return a client that speaks this version, whatever the pool speaks."""
-        return Client(self.pool, route=self._route, correlation=self._correlation, version=version)
+        return Client(self.pool, route=self._route, version=version)
 
     def _by(self, route: Route) -> Client:
-        return Client(self.pool, route=route, correlation=self._correlation, version=self._version)
+        return Client(self.pool, route=route, version=self._version)
 
     def version(self, *, deadline: Deadline) -> Version:
         """Return the version that is spoken; where the settings leave it open, the first one to ask agrees on it."""
@@ -334,18 +328,18 @@ class Client:
         return protocol.build(
             requests,
             version,
-            correlation=self._correlation,
+            correlates=self.pool.correlates,
             on_error=on_error,
             authentication=self.pool.authentication,
         )
 
     def _exchange(self, request: protocol.Request, deadline: Deadline) -> tuple[list[protocol.Answer], str]:
         """Return the answers and the server that gave them."""
-        started, asked, result = time.monotonic(), "any server", "failed"
+        started, asked, result, known_as = time.monotonic(), "any server", "failed", ""
 
         def read(reply: memoryview, server: str) -> list[protocol.Answer]:
-            nonlocal asked
-            asked = server
+            nonlocal asked, known_as
+            asked, known_as = server, protocol.server_correlation(reply)
             return protocol.parse(request, reply, server)
 
         try:
@@ -370,7 +364,8 @@ class Client:
             if (meters := self.pool.meters) is not None:
                 operation = "+".join(dict.fromkeys(payload.operation.name for payload in request.payloads))
                 meters.count(operation, asked, elapsed_s, good=result == "ok")
-            log.debug(f"kmip {request.operations} at {asked}: {elapsed_s * 1e3:.1f} ms, {result}")
+            named = f"message {request.name}" + (f", there {known_as}" if known_as else "")
+            log.debug(f"kmip {request.operations} at {asked}: {elapsed_s * 1e3:.1f} ms, {named}, {result}")
 
 
 def _expected(answer: protocol.Answer, asked: type[RequestPayload], expected: type[R]) -> R:

@@ -87,6 +87,7 @@ class Pool:
         response_limit: int = 8 << 20,
         metrics_file: Path | None = None,
         authentication: Authentication | None = None,
+        correlates: bool = False,
     ) -> None:
         if not endpoints:
             raise ValueError("a pool needs at least one server")
@@ -95,6 +96,7 @@ class Pool:
         self.version = version  # None: not agreed on yet
         self.offers: dict[str, frozenset[Version]] = {}  # of those servers that were asked, by their name
         self.authentication = authentication  # sent with every request, beside the certificate
+        self.correlates = correlates  # every request carries its name, where the version has a place for it
         self._size = size
         self._idle_s = idle_s
         self._age_s = age_s

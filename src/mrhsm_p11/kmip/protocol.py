@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from mrhsm_p11.kmip import codec
+from mrhsm_p11.kmip import codec, ttlv
 from mrhsm_p11.kmip.errors import AuthenticationRefused, OperationFailed, ProtocolError
 from mrhsm_p11.kmip.messages import (
     Authentication,
@@ -25,9 +26,11 @@ from mrhsm_p11.kmip.vocabulary import (
     ResultReason,
     ResultStatus,
     Version,
+    tag_of,
 )
 
 CORRELATION_SINCE: Version = (1, 4)
+_SERVER_CORRELATION = tag_of("server_correlation_value")
 _NOT_AUTHENTICATED = {ResultReason.AUTHENTICATION_NOT_SUCCESSFUL.value, ResultReason.BAD_PASSWORD.value}
 
 Answer = ResponsePayload | OperationFailed
@@ -42,7 +45,8 @@ class Request:
     payloads: tuple[RequestPayload, ...]
     batch_ids: tuple[bytes, ...]  # empty where there is one payload: its reply is the only one
     version: Version
-    correlation: str | None
+    name: str  # of the message, for logs: no other of this host has it
+    correlates: bool  # and it is sent, as Client Correlation Value
     username: str  # of who asks, "" where the certificate alone tells
     encoding: bytearray
 
@@ -65,21 +69,22 @@ def build(
     payloads: Sequence[RequestPayload],
     version: Version,
     *,
-    correlation: str | None = None,
+    correlates: bool = False,
     on_error: BatchErrorContinuationOption | None = None,
     authentication: Authentication | None = None,
 ) -> Request:
     """Return the request that asks for these operations, in this order.
 
-    The correlation value is left out where the version has none. Raises TTLVError if a payload needs a later version.
+    `correlates` sends its name, where the version has a place for it. Raises TTLVError where a payload needs a later one.
     """
     several = len(payloads) > 1
-    correlation = correlation if version >= CORRELATION_SINCE else None
+    correlates = correlates and version >= CORRELATION_SINCE
     first = next(_serial)
+    name = f"{os.getpid()}-{first}"
     batch_ids = tuple((first << 16 | i).to_bytes(8, "big") for i in range(len(payloads))) if several else ()
     header = RequestHeader(
         protocol_version=protocol_version(version),
-        client_correlation_value=correlation,
+        client_correlation_value=name if correlates else None,
         authentication=authentication,
         batch_error_continuation_option=on_error if several else None,
         batch_order_option=True if several else None,
@@ -95,7 +100,7 @@ def build(
     )
     encoding = codec.encode(RequestMessage(request_header=header, batch_item=items), version)
     username = authentication.username if authentication is not None else ""
-    return Request(tuple(payloads), batch_ids, version, correlation, username, encoding)
+    return Request(tuple(payloads), batch_ids, version, name, correlates, username, encoding)
 
 
 # Different in every message of this process, so that a late reply cannot pass for another's.
@@ -137,6 +142,22 @@ def _check_header(request: Request, message: ResponseMessage, server: str) -> No
     if spoken != request.version:
         asked = ".".join(map(str, request.version))
         raise _nonsense(server, f"is KMIP {spoken[0]}.{spoken[1]} where {asked} was asked")
+    correlation = message.response_header.client_correlation_value
+    if request.correlates and correlation not in (None, request.name):
+        raise _nonsense(server, f"is one to the message {correlation!r}")
+
+
+def server_correlation(reply: memoryview) -> str:
+    """Return the Server Correlation Value of a message that need not be one, empty where it has none."""
+    try:
+        for *_, start, end in list(ttlv.headers(reply, 0, len(reply)))[:1]:
+            for *_, first, last in list(ttlv.headers(reply, start, end))[:1]:
+                for tag, kind, at, until in ttlv.headers(reply, first, last):
+                    if tag == _SERVER_CORRELATION:
+                        return repr(str(ttlv.READERS[kind](reply, at, until)))
+    except (TTLVError, KeyError):
+        pass
+    return ""
 
 
 def _match(request: Request, items: tuple[ResponseBatchItem, ...], server: str) -> list[Answer]:

@@ -94,6 +94,7 @@ def make_pool(connection: Connection, config: Config) -> Pool:
         response_limit=config.response_limit,
         metrics_file=Path(config.metrics_file) if config.metrics_file else None,
         authentication=authentication_of(connection),
+        correlates=config.correlation,
     )
 
 
