@@ -75,7 +75,7 @@ def build(
 ) -> Request:
     """Return the request that asks for these operations, in this order.
 
-    `correlates` sends its name, where the version has a place for it. Raises TTLVError where a payload needs a later one.
+    `correlates` sends its name, where the version has a place for it. Raises TTLVError where a payload needs another.
     """
     several = len(payloads) > 1
     correlates = correlates and version >= CORRELATION_SINCE
@@ -150,14 +150,13 @@ def _check_header(request: Request, message: ResponseMessage, server: str) -> No
 def server_correlation(reply: memoryview) -> str:
     """Return the Server Correlation Value of a message that need not be one, empty where it has none."""
     try:
-        for *_, start, end in list(ttlv.headers(reply, 0, len(reply)))[:1]:
-            for *_, first, last in list(ttlv.headers(reply, start, end))[:1]:
-                for tag, kind, at, until in ttlv.headers(reply, first, last):
-                    if tag == _SERVER_CORRELATION:
-                        return repr(str(ttlv.READERS[kind](reply, at, until)))
-    except (TTLVError, KeyError):
-        pass
-    return ""
+        *_, start, end = next(ttlv.headers(reply, 0, len(reply)))
+        *_, start, end = next(ttlv.headers(reply, start, end))
+        inside = {tag: (kind, first, last) for tag, kind, first, last in ttlv.headers(reply, start, end)}
+        kind, first, last = inside[_SERVER_CORRELATION]
+        return repr(str(ttlv.READERS[kind](reply, first, last)))
+    except (TTLVError, KeyError, StopIteration):
+        return ""
 
 
 def _match(request: Request, items: tuple[ResponseBatchItem, ...], server: str) -> list[Answer]:
