@@ -54,6 +54,7 @@ class Learned:
         self._serial = serial
         self._servers = servers
         self._facts: Facts | None = None
+        self._saved = Facts()
         servers.followers.append(self._forget)
 
     @property
@@ -67,7 +68,10 @@ class Learned:
         return expected(self.facts, self.profile)
 
     def ask_who(self) -> None:
-        """Have the server say who it is, unless it was asked or a profile is set. Raises KMIPError if none answers."""
+        """Have the server say who it is, unless it was asked or a profile is set; saved with what is seen next.
+
+        Raises KMIPError if none answers.
+        """
         if self.facts.vendor is not None or self._servers.forced_profile:
             return
         functions = [QueryFunction.QUERY_SERVER_INFORMATION]
@@ -76,12 +80,12 @@ class Learned:
         except (OperationFailed, ProtocolError) as error:
             log.debug(f"the server does not tell who it is: {error}")
             told = None
-        self.note(vendor=told or "")
+        self._facts = dataclasses.replace(self.facts, vendor=told or "")
 
     @property
     def facts(self) -> Facts:
         if self._facts is None:
-            self._facts = self._read()
+            self._facts = self._saved = self._read()
             if self.expected.batches is False:
                 self._servers.send_no_batches()
         return self._facts
@@ -102,9 +106,9 @@ class Learned:
         if self._servers.refuses_batches and self.expected.batches is not False:
             changes["batches"] = False
         changed = dataclasses.replace(self.facts, **changes)  # type: ignore[arg-type]
-        if changed == self._facts:
+        if changed == self._saved:
             return
-        self._facts = changed
+        self._facts = self._saved = changed
         content = {"group": _group(self._servers.connection), "at": int(time.time()), **dataclasses.asdict(changed)}
         try:
             self._directory.make_folder(self._serial)
