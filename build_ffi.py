@@ -148,8 +148,33 @@ if lib.python_is_ours():
     gc.enable()
 """
 
+# The calls that C may serve: what answers first, or passes the call on to Python (datapath.c).
+_CIPHERS = {"Encrypt": "FAMILY_ENCRYPT", "Decrypt": "FAMILY_DECRYPT"}
+_SINKS = {"Digest": "FAMILY_DIGEST", "Sign": "FAMILY_SIGN"}
+_KEYED = {"Encrypt": "FAMILY_ENCRYPT", "Decrypt": "FAMILY_DECRYPT", "Sign": "FAMILY_SIGN", "Verify": "FAMILY_VERIFY"}
+_CHECKED = {"Verify": "FAMILY_VERIFY"}
+_BEFORE_PYTHON: dict[str, str] = {
+    **{f"C_{name}Init": f"datapath_init({family}, {{all}})" for name, family in _KEYED.items()},
+    "C_DigestInit": "datapath_init(FAMILY_DIGEST, {all}, CK_INVALID_HANDLE)",
+    **{f"C_{name}": f"datapath_crypt({family}, STEP_ONCE, {{all}})" for name, family in _CIPHERS.items()},
+    **{f"C_{name}Update": f"datapath_crypt({family}, STEP_UPDATE, {{all}})" for name, family in _CIPHERS.items()},
+    **{
+        f"C_{name}Final": f"datapath_crypt({family}, STEP_FINAL, {{session}}, NULL, 0, {{rest}})"
+        for name, family in _CIPHERS.items()
+    },
+    **{f"C_{name}": f"datapath_squeeze({family}, STEP_ONCE, {{all}})" for name, family in _SINKS.items()},
+    **{f"C_{name}Update": f"datapath_absorb({family}, {{all}})" for name, family in (_SINKS | _CHECKED).items()},
+    **{
+        f"C_{name}Final": f"datapath_squeeze({family}, STEP_FINAL, {{session}}, NULL, 0, {{rest}})"
+        for name, family in _SINKS.items()
+    },
+    "C_Verify": "datapath_check(STEP_ONCE, {all})",
+    "C_VerifyFinal": "datapath_check(STEP_FINAL, {session}, NULL, 0, {rest})",
+    "C_GenerateRandom": "datapath_random({all})",
+}
+
 # What Python may ask of the C front: see the first three in boot.c, answers_end in answers.c, serve_host in isolated.c,
-# the others in wait.c.
+# datapath_* and context_* in datapath*.c, the others in wait.c.
 _LENT = """
 void refuse_start(const char *text);
 int python_is_ours(void);
@@ -160,6 +185,28 @@ void gate_resume(void);
 void sigpipe_block(void);
 void sigpipe_restore(void);
 void serve_host(int control, const struct crossing *table);
+int datapath_start(void);
+void datapath_stop(void);
+void datapath_open(CK_ULONG handle, CK_ULONG token);
+void datapath_cancel(CK_ULONG handle, int closed);
+CK_ULONG datapath_changes(void);
+int datapath_grant(CK_ULONG seen, const struct terms *terms, const CK_BYTE *key, CK_ULONG key_bytes);
+void datapath_end_key(CK_ULONG mark);
+void datapath_end_all(void);
+int datapath_begin(int family, CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE key, CK_MECHANISM_TYPE mechanism,
+                   const struct parameter *given);
+int datapath_claim(int family, CK_SESSION_HANDLE handle);
+struct context *datapath_take(int family, CK_SESSION_HANDLE handle);
+CK_ULONG datapath_served(void);
+void context_end(struct context *context);
+struct context *context_copy(const struct context *context);
+CK_ULONG context_size(const struct context *context, CK_ULONG n, int final);
+int context_streams(const struct context *context);
+int context_again(struct context *context);
+CK_RV context_crypt(struct context *context, int step, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *room);
+CK_RV context_absorb(struct context *context, const CK_BYTE *in, CK_ULONG n);
+CK_RV context_squeeze(struct context *context, CK_BYTE *out, CK_ULONG *room);
+CK_RV context_check(struct context *context, const CK_BYTE *mac, CK_ULONG mac_bytes);
 """
 
 
@@ -207,6 +254,7 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], build: Build) 
             *(_function_list(version) for version in INTERFACES),
             _interfaces(),
             *(f"static CK_RV py_{p.name}({p.declared});" for p in with_python),
+            '#include "datapath.c"',
             '#include "fork.c"',
             '#include "wait.c"',
             '#include "crossing.c"',
@@ -258,15 +306,25 @@ def _interfaces() -> str:
 def _stub(number: int, function: Prototype) -> str:
     words = ", ".join(f"(CK_ULONG){name}" for _, name in function.arguments)
     answers = "told" if function.name in TOLD_AGAIN else "py"
+    python = f"{answers}_{function.name}({function.passed})"
     return (
         f"CK_RV {function.name}({function.declared})\n"
         "{\n"
         "    CK_RV rv = enter();\n"
         "    if (UNLIKELY(rv == CALL_ISOLATED))\n"
         f"        return call_isolated({number}, (CK_ULONG[]){{{words}}}, {len(function.arguments)});\n"
-        f"    return rv != CKR_OK ? rv : leave({answers}_{function.name}({function.passed}));\n"
+        "    if (UNLIKELY(rv != CKR_OK))\n"
+        "        return rv;\n"
+        f"{_before_python(function)}"
+        f"    return leave(rv != PASS ? rv : {python});\n"
         "}"
     )
+
+
+def _before_python(function: Prototype) -> str:
+    session, *rest = (name for _, name in function.arguments)
+    first = _BEFORE_PYTHON.get(function.name, "PASS")
+    return f"    rv = {first.format(all=function.passed, session=session, rest=', '.join(rest))};\n"
 
 
 def _call_with_words(function: Prototype) -> str:
@@ -316,7 +374,7 @@ def complete(extension: Any, folder: Path, build: Build = PRODUCT) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     ffi = cffi.FFI()
     ffi.embedding_api("")
-    ffi.cdef(declarations() + declarations("crossing.h") + _LENT)
+    ffi.cdef("".join(declarations(each) for each in ("pkcs11t.h", "crossing.h", "datapath.h")) + _LENT)
     twins = "\n".join(f"CK_RV py_{p.name}({p.declared});" for p in offered() if p.name not in WITHOUT_PYTHON)
     ffi.cdef(f'extern "Python" {{\n{twins}\n}}')
     ffi.embedding_init_code(_START)

@@ -77,12 +77,11 @@ static int (*openssl_init_crypto)(unsigned long long options, const void *settin
 static void load_openssl(void)
 {
     int flags = RTLD_NOW | RTLD_LOCAL | OWN_SYMBOLS_FIRST;
-    void *crypto;
 
     dlopen("libssl.so.3", flags);
-    crypto = dlopen("libcrypto.so.3", flags);
-    if (crypto)
-        *(void **)&openssl_init_crypto = dlsym(crypto, "OPENSSL_init_crypto");
+    libcrypto = dlopen("libcrypto.so.3", flags);
+    if (libcrypto)
+        *(void **)&openssl_init_crypto = dlsym(libcrypto, "OPENSSL_init_crypto");
 }
 
 /* A host that contains a Python wins the lookup of our Py_* symbols. Py_GetVersion is the one function that every

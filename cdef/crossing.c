@@ -18,7 +18,6 @@ enum {
     MOST_HEAP = 1 << 26, /* of one buffer; callers may say that they have more room than there is memory */
     SLACK = 1 << 20 /* what an answer may be longer than the longest input */
 };
-static const CK_ULONG LONGEST = 1UL << 30; /* of any input, in bytes: what is said to be longer is refused unread */
 static const CK_ULONG MOST_ELEMENTS = 1024; /* of a template or an array; more are refused unread */
 static const CK_ULONG LOWEST_ADDRESS = 1 << 16;
 static const CK_ULONG DEEPEST = 3; /* templates in templates */

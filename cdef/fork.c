@@ -145,6 +145,7 @@ static void after_fork_in_child(void)
     static const pthread_mutex_t open_mutex = PTHREAD_MUTEX_INITIALIZER;
     static const pthread_rwlock_t open_gate = GATE_INITIALIZER;
 
+    datapath_after_fork_in_child();
     if (starting_here || (fork_kind == FORK_BY_PYTHON && own_python))
         return; /* inside one of our calls, which still holds what it holds */
     if (fork_kind == FORK_CLEAN) {

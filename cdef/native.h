@@ -1,6 +1,6 @@
 /* What the parts of the C front share. All of it is one translation unit: build_ffi.py writes a file that includes
- * native.h, the function lists, fork.c, wait.c, crossing.c, isolate.c, boot.c, answers.c, isolated.c, interfaces.c and
- * one stub for each function; cffi adds its glue below. */
+ * native.h, the function lists, datapath.c, fork.c, wait.c, crossing.c, isolate.c, boot.c, answers.c, isolated.c,
+ * interfaces.c and one stub for each function; cffi adds its glue below. */
 #ifndef MRHSM_NATIVE_H
 #define MRHSM_NATIVE_H
 
@@ -40,6 +40,9 @@ static __thread int starting_here;
 /* This is the isolated process of another one, which hears at this descriptor why it cannot serve. */
 static int serving;
 enum { CONTROL = 3 }; /* as abi/isolated.py */
+
+/* Of any input, in bytes: what is said to be longer is refused unread. */
+static const CK_ULONG LONGEST = 1UL << 30;
 
 /* What enter() answers where the call is for the isolated process: no CKR. */
 #define CALL_ISOLATED (~0UL)

@@ -15,6 +15,7 @@ DEFAULT_HOME = Path("/opt/mapr")
 HOME_RECORD = Path(__file__).with_name("installed.home")  # what `mrhsm install` was told, or absent
 # Rows of kmip.profiles, which is not imported for a check of spelling.
 PROFILES = ("default", "eskm", "keysecure", "ciphertrust", "dsm", "vault", "pykmip", "cosmian")
+DATAPATH_VARIABLE = "MRHSM_DATAPATH"  # 0 or 1 in place of the setting: both ways are tried against each other
 _AT_SECURE = 23  # getauxval(3)
 
 
@@ -46,6 +47,7 @@ class Config:
     log_level: str = _row("warning", "log.level", choices=("debug", "info", "warning", "error"))
     log_file: str = _row("", "log.file")  # empty: logs/mrhsm.log under home
     isolation: str = _row("foreign", "library.isolation", choices=("foreign", "process"), plain=True)
+    datapath: bool = _row(False, "library.datapath")
     metrics_file: str = _row("", "log.metrics")  # empty: nothing is counted
     deadline_s: float = _row(10.0, "network.deadline_seconds", least=0.1, most=600)
     connect_s: float = _row(3.0, "network.connect_seconds", least=0.1, most=600)
@@ -84,27 +86,34 @@ class Config:
 def load(environ: Mapping[str, str] | None = None, *, privileged: bool | None = None) -> Config:
     """Return the settings in force for this process.
 
-    MAPR_HOME and MRHSM_CONF are ignored in a privileged (setuid, AT_SECURE) process. Raises ConfigurationError with
+    The environment is ignored in a privileged (setuid, AT_SECURE) process. Raises ConfigurationError with
     file and line for an unknown key, a wrong type or a value out of range.
     """
-    found = places(environ, privileged=privileged)
+    environ = _believed(environ, privileged=privileged)
+    found = places(environ, privileged=False)
     try:
         text = found.file.read_bytes().decode()
     except FileNotFoundError:
-        return found
+        text = ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {found.file}: {error}") from error
-    return Config(home=found.home, file=found.file, **_settings(found.file, text))
+    settings = _settings(found.file, text) if text else {}
+    if environ.get(DATAPATH_VARIABLE) in ("0", "1"):
+        settings["datapath"] = environ[DATAPATH_VARIABLE] == "1"
+    return Config(home=found.home, file=found.file, **settings)
 
 
 def places(environ: Mapping[str, str] | None = None, *, privileged: bool | None = None) -> Config:
     """Return the defaults for MAPR_HOME, without reading maprhsm.conf: what this process or `mrhsm install` says."""
-    environ = os.environ if environ is None else environ
-    privileged = _privileged() if privileged is None else privileged
-    if privileged:
-        environ = {}
+    environ = _believed(environ, privileged=privileged)
     home = Path(environ.get("MAPR_HOME") or _installed_home())
     return Config(home=home, file=Path(environ.get("MRHSM_CONF") or home / "conf" / "maprhsm.conf"))
+
+
+def _believed(environ: Mapping[str, str] | None, *, privileged: bool | None) -> Mapping[str, str]:
+    if _privileged() if privileged is None else privileged:
+        return {}
+    return os.environ if environ is None else environ
 
 
 def _installed_home() -> Path:

@@ -55,7 +55,7 @@ def test_functions_answered_without_python_have_no_twin() -> None:
     assert not any(f"py_{name}" in source for name in build_ffi.WITHOUT_PYTHON)
     assert not any(f"return {name}(" in source for name in build_ffi.WITHOUT_PYTHON)
     assert "return C_Logout((CK_SESSION_HANDLE)a[0]);" in source
-    assert "return rv != CKR_OK ? rv : leave(py_C_Logout(hSession));" in source
+    assert "return leave(rv != PASS ? rv : py_C_Logout(hSession));" in source
 
 
 def test_paths_are_quoted_and_deepbind_is_a_switch() -> None:

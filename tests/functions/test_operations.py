@@ -85,7 +85,7 @@ class Bench:
         return getattr(crypto, family)(self.session, data, ROOM)
 
     def active(self, family: str) -> bool:
-        return family in provider.session(self.session).operations
+        return provider.session(self.session).is_active(family)
 
 
 @pytest.fixture

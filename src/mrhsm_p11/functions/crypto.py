@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from mrhsm_p11 import log
+from mrhsm_p11 import datapath, log
 from mrhsm_p11.constants import CKA, CKF, CKO
 from mrhsm_p11.crypto import engine
 from mrhsm_p11.crypto.base import Key
 from mrhsm_p11.errors import ArgumentsBad, EncryptedDataInvalid, KeyIndigestible, OperationActive
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.parameters import Mechanism
-from mrhsm_p11.token import cluster_objects, operations, provider, usage
+from mrhsm_p11.token import cluster_objects, grants, operations, provider, usage
 from mrhsm_p11.token.operations import Buffer, Dual, Engine, Family, Operation, Outcome, Step
 from mrhsm_p11.token.session import Session
 from mrhsm_p11.token.usage import Purpose
@@ -66,11 +66,11 @@ _BEGIN: dict[str, Begin] = {
 def begin(session: int, family: str, mechanism: Mechanism | None) -> tuple[Session, Mechanism] | None:
     """Do what every C_<X>Init does first; None: the active operation has been cancelled and nothing is to begin."""
     found = provider.session(session)
-    active = family in found.operations
+    active = found.is_active(family)
     if mechanism is None:
         if not active:
             raise ArgumentsBad("no mechanism is given")
-        del found.operations[family]
+        found.end(family)
         return None
     if active:
         raise OperationActive(f"a {family} operation is active")
@@ -82,13 +82,17 @@ def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None
     start = _BEGIN[purpose.name]
 
     def init(session: int, mechanism: Mechanism | None, key: int) -> None:
+        seen = datapath.path.changes()
         begun = begin(session, purpose.name, mechanism)
         if begun is None:
             return
         found, asked = begun
         row, permitted = usage.permit(found.token, purpose, asked, key)
+        held = permitted.key()
+        if purpose.name in datapath.FAMILIES and grants.begin(found, purpose.name, row, asked, permitted, held, seen):
+            return
         operation = Operation(
-            partial(start, row, asked, permitted.key_type or 0, permitted.key()),
+            partial(start, row, asked, permitted.key_type or 0, held),
             multipart=row.multipart,
             locked=permitted.is_true(CKA.ALWAYS_AUTHENTICATE),
         )
@@ -100,10 +104,13 @@ def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None
 
 
 def digest_init(session: int, mechanism: Mechanism | None) -> None:
+    seen = datapath.path.changes()
     begun = begin(session, "digest", mechanism)
     if begun is not None:
         found, asked = begun
         row = usage.mechanism_row(found.token.config, asked.type, CKF.DIGEST)
+        if grants.begin_digest(found, row, asked, seen):
+            return
         found.put("digest", Operation(partial(engine.digest, row, asked.parameter)))
 
 
@@ -185,7 +192,7 @@ def refused(function: str, session: int) -> None:
     """End what a call would have gone on with, when its arguments are refused before it is made."""
     found = provider.session(session)
     for family in CONTINUES.get(function, ()):
-        found.operations.pop(family, None)
+        found.end(family)
 
 
 def verify(session: int, data: Buffer, signature: Buffer) -> None:

@@ -86,8 +86,9 @@ def set_pin(session: int, old_pin: Secret | None, new_pin: Secret | None) -> Non
 def session_cancel(session: int, flags: int) -> None:
     """End the operations that the flags tell; what is not active is ignored."""
     found = provider.session(session)
-    for name in [name for name in found.operations if flags & FAMILIES[name].flag]:
-        found.operations.pop(name, None)
+    for name, family in FAMILIES.items():
+        if flags & family.flag:
+            found.end(name)
     for name in [name for name in found.messages if flags & usage.PURPOSES[name].flag]:
         found.messages.pop(name, None)
     if flags & CKF.FIND_OBJECTS:

@@ -24,4 +24,4 @@ def set_operation_state(session: int, state: Buffer, encryption_key: int, authen
     if encryption_key or authentication_key:
         raise KeyNotNeeded("a digest has no key")
     found.cancel()
-    found.put("digest", operation)
+    found.adopt("digest", operation)

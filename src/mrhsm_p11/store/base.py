@@ -101,6 +101,10 @@ class Store(ABC):
         """Return what computes with a key: its material or, where that does not leave the store, what asks for it."""
         return self.material(uid)
 
+    def lease(self, uid: str) -> float:
+        """Return for how many seconds a key that `load` and `key` just gave may be used without asking again."""
+        return 0.0
+
     def update(self, uid: str, changes: Attributes) -> Record:
         """Change attributes, all or none. Raises AttributeReadOnly where the store cannot write them, ObjectGone."""
         raise AttributeReadOnly(f"object {uid} cannot be changed here ({', '.join(CKA.name(c) for c in changes)})")

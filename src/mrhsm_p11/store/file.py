@@ -14,6 +14,8 @@ from mrhsm_p11.store.folder import ObjectFolder
 from mrhsm_p11.store.sealed import StoredObject
 from mrhsm_p11.tokendir.files import TokenDirectory
 
+LEASE_S = 0.1  # for so long another process's change may stay unseen
+
 
 class FileStore(Store):
     """Objects that survive the process; unique identifiers are `l-<random>`, of cluster keys a random UUID."""
@@ -48,6 +50,9 @@ class FileStore(Store):
 
     def material(self, uid: str) -> Secret:
         return self._objects.material(uid)
+
+    def lease(self, uid: str) -> float:
+        return LEASE_S
 
     def update(self, uid: str, changes: Attributes) -> Record:
         def changed(stored: StoredObject) -> StoredObject:

@@ -11,6 +11,8 @@ from mrhsm_p11.secret import Secret
 from mrhsm_p11.store import local
 from mrhsm_p11.store.base import Attributes, ObjectGone, Record, Store
 
+LEASE_S = 86_400.0  # nobody but this process changes them
+
 
 class MemoryStore(Store):
     """Objects that end with the process at the latest; unique identifiers are `s-<random>`."""
@@ -40,6 +42,9 @@ class MemoryStore(Store):
     def material(self, uid: str) -> Secret:
         with self._changing:  # a delete in another thread must not wipe what is being copied
             return Secret(self._get(uid)[1].view())
+
+    def lease(self, uid: str) -> float:
+        return LEASE_S
 
     def update(self, uid: str, changes: Attributes) -> Record:
         with self._changing:

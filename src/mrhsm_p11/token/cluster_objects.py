@@ -17,6 +17,7 @@ NAME_PREFIX = "mrhsm/"
 APPLICATION = "mrhsm"
 BLOB_LABELS = {"cldb": "cldb.key", "dare": "dare.master.key"}  # field of ClusterRecord -> CKA_LABEL
 ID_BYTES = 16
+VECTOR_BYTES = 16
 
 _SECRET: dict[int, Value] = {**FIXED, CKA.PRIVATE: True, CKA.SENSITIVE: True, CKA.EXTRACTABLE: False}
 _KEK: dict[int, Value] = {
@@ -102,6 +103,9 @@ class ClusterView(Store):
     def key(self, uid: str) -> Key:
         return self._inner.key(uid)
 
+    def lease(self, uid: str) -> float:
+        return self._inner.lease(uid)
+
     def update(self, uid: str, changes: Attributes) -> Record:
         return self._shown(self._inner.update(uid, changes))
 
@@ -139,6 +143,11 @@ def names_blob(wanted: Attributes) -> bool:
     """Tell whether a search can only mean the recorded blobs, which need no server."""
     is_blob = wanted.get(CKA.CLASS) == CKO.DATA and wanted.get(CKA.APPLICATION) == APPLICATION
     return is_blob and wanted.get(CKA.LABEL) in BLOB_LABELS.values()
+
+
+def vectors(cluster: ClusterRecord) -> tuple[bytes, ...]:
+    """Return what each recorded blob begins with: its initialisation vector."""
+    return tuple(record.encrypted[:VECTOR_BYTES] for _, record in key_records(cluster) if record.encrypted)
 
 
 def checksum_broken(cluster: ClusterRecord | None, encrypted: bytes, plain: bytes | memoryview) -> str:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mrhsm_p11 import datapath
 from mrhsm_p11.constants import CK, CKA, CKO
 from mrhsm_p11.crypto import material
 from mrhsm_p11.crypto.base import KeptKey
@@ -69,7 +70,10 @@ class Object:
     def changed(self, record: Record) -> None:
         """Take the object's present record."""
         if record is not self.record:
+            same = record == self.record
             self.record, self._public = record, None
+            if not same:
+                datapath.path.end_key(self.uid)
 
     def material(self) -> Secret:
         """Return the object's material. Raises ObjectGone."""
@@ -169,7 +173,7 @@ class ObjectTable:
         with self._changing:
             known = self._by_uid.get(record.uid)
             if known is not None and known.store is store:
-                known.record = record
+                known.changed(record)
                 return known
             handle = known.handle if known is not None else next(self._handles)
             entered = Object(handle, store, record, session)
@@ -189,6 +193,7 @@ class ObjectTable:
             self._by_handle.pop(gone.handle, None)
             if self._by_uid.get(gone.uid) is gone:
                 del self._by_uid[gone.uid]
+        datapath.path.end_key(gone.uid)
 
     def all(self) -> list[Object]:
         return list(self._by_handle.values())

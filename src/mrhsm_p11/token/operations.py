@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from mrhsm_p11.constants import CKF
 from mrhsm_p11.crypto.base import Cipher, Digest, Signer, Verifier
@@ -52,6 +52,14 @@ class Operation(Generic[E_co]):
         self.parked: tuple[bytes, bytes] | None = None  # SHA-256 of the input, output
         self.signature = b""  # that C_VerifySignatureInit was given
         self.observe: Callable[[Buffer, bytes], None] | None = None  # sees input and output of a decryption in one call
+
+    @classmethod
+    def under_way(cls, engine: Any, *, streaming: bool) -> Operation[Any]:
+        """Return one that the C front has begun; only its ciphers can begin anew."""
+        operation = Operation(lambda: engine)
+        operation.start = getattr(engine, "restarted", operation.start)
+        operation.streaming = streaming
+        return operation
 
     def require(self, step: Step) -> None:
         """Raise unless this call may come now."""
@@ -209,6 +217,7 @@ def run(session: Session, family: Family, step: Step, room: int | None, *inputs:
 
 def run_dual(session: Session, dual: Dual, room: int | None, part: Buffer) -> Outcome:
     """Make one dual update: both operations advance, or neither does and a size is returned."""
+    session.gather()
     if not {dual.cipher, dual.second} <= session.operations.keys():
         raise OperationNotInitialized(f"{dual.name} needs an active {dual.cipher} and {dual.second} operation")
     second = session.take(dual.second)

@@ -7,7 +7,7 @@ import os
 import threading
 from typing import ClassVar
 
-from mrhsm_p11 import answers, config, hostcalls, log
+from mrhsm_p11 import answers, config, datapath, hostcalls, log
 from mrhsm_p11.errors import (
     CryptokiAlreadyInitialized,
     CryptokiNotInitialized,
@@ -19,7 +19,6 @@ from mrhsm_p11.errors import (
 from mrhsm_p11.token.session import Session
 from mrhsm_p11.token.slots import Slot, Slots
 from mrhsm_p11.tokendir.files import TokenDirectory
-
 
 class Provider:
     """Slots, sessions and handles of one initialised library. Safe from any thread."""
@@ -106,6 +105,8 @@ def start(*, threads: bool = True) -> None:
             log.open_target(settings.log_path, settings.log_level)
             current = Provider(settings)
             hostcalls.allow_threads(threads)
+            if not datapath.start(wanted=settings.datapath):
+                log.warning("no data path: this kernel gives no memory that a fork does not copy")
         except MrhsmError as error:
             log.error(str(error))
             raise FunctionFailed(str(error)) from error
@@ -115,6 +116,8 @@ def stop() -> None:
     """Forget everything."""
     global current
     with _changing:
+        require()
+        datapath.stop()
         provider, current = require(), None
         answers.changed()
         provider.close()
@@ -126,6 +129,7 @@ def _forget_after_fork() -> None:
     global current, _changing
     current, _changing = None, threading.Lock()
     answers.changed()
+    datapath.stop()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)

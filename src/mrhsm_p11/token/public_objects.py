@@ -167,6 +167,9 @@ class Published(Store):
     def key(self, uid: str) -> Key:
         return self._inner.key(uid)
 
+    def lease(self, uid: str) -> float:
+        return self._inner.lease(uid)
+
     def update(self, uid: str, changes: Attributes) -> Record:
         record = self._inner.update(uid, changes)
         if uid in self._copies():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mrhsm_p11 import datapath
 from mrhsm_p11.constants import CKF, CKS, CKU
 from mrhsm_p11.errors import OperationNotInitialized, SessionReadOnly
+from mrhsm_p11.token.operations import Operation
 
 if TYPE_CHECKING:
     from mrhsm_p11.token.messages import Messages
@@ -23,7 +25,7 @@ STATES = {
 
 
 class Session:
-    """One session of a token. At most one operation of each family is active in it."""
+    """One session of a token. At most one operation of each family is active in it, here or in the C front."""
 
     __slots__ = ("device_error", "found", "handle", "messages", "operations", "token", "writable")
 
@@ -52,7 +54,7 @@ class Session:
 
     def take(self, family: str) -> Active:
         """Take the active operation out of the session: a call that fails leaves none, and no two threads share one."""
-        operation = self.operations.pop(family, None)
+        operation = self.operations.pop(family, None) or self._taken_over(family)
         if operation is None:
             raise OperationNotInitialized(f"no {family} operation is active")
         return operation
@@ -61,8 +63,34 @@ class Session:
         """Keep the operation active for the next call."""
         self.operations[family] = operation
 
+    def adopt(self, family: str, operation: Active) -> None:
+        """Make an operation active that no C_<X>Init has begun."""
+        self.end(family)
+        datapath.path.claim(family, self.handle)
+        self.put(family, operation)
+
+    def is_active(self, family: str) -> bool:
+        """Tell whether an operation is active. Where none is, C begins none of the family until it is let again."""
+        return family in self.operations or not datapath.path.claim(family, self.handle)
+
+    def end(self, family: str) -> None:
+        """End the active operation, if there is one."""
+        self.operations.pop(family, None)
+        datapath.path.take(family, self.handle)
+
+    def gather(self) -> None:
+        """Take over every operation that C has begun, for what looks at several."""
+        for family in datapath.FAMILIES:
+            if (operation := self._taken_over(family)) is not None:
+                self.operations[family] = operation
+
+    def _taken_over(self, family: str) -> Active | None:
+        found = datapath.path.take(family, self.handle)
+        return Operation.under_way(found.engine, streaming=found.streaming) if found is not None else None
+
     def cancel(self) -> None:
         """End every operation and search."""
+        datapath.path.cancel(self.handle)
         self.operations.clear()
         self.messages.clear()
         self.found = None

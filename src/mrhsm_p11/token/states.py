@@ -19,6 +19,7 @@ SAVEABLE = frozenset({"encrypt", "decrypt", "digest", "sign", "verify"})  # by t
 
 def require_saveable(session: Session) -> None:
     """Raise OperationNotInitialized where nothing is active, StateUnsaveable for other than a digest."""
+    session.gather()
     active = session.operations.keys()
     if not active & SAVEABLE:
         raise OperationNotInitialized("no operation is active whose state could be saved")

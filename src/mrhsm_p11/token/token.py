@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mrhsm_p11 import answers
+from mrhsm_p11 import answers, datapath
 from mrhsm_p11.config import Config
 from mrhsm_p11.constants import CKA, CKU
 from mrhsm_p11.errors import (
@@ -70,12 +70,14 @@ class Token:
             if not writable and self.role == CKU.SO:
                 raise SessionReadWriteSoExists
             session = self.sessions[handle] = Session(handle, self, writable=writable)
+        datapath.path.open(handle, id(self))
         return session
 
     def close_session(self, session: Session) -> None:
         """End a session, its operations and its objects; the token's last one takes the login with it."""
         answers.changed()
         session.cancel()
+        datapath.path.close(session.handle)
         with self.changing:
             self.sessions.pop(session.handle, None)
             last = not self.sessions
@@ -93,6 +95,7 @@ class Token:
         left, self._stores = self._stores, stores.open_all(opened, self.config)
         self.role, self.opened = role, opened
         answers.changed()
+        datapath.path.end_all()
         return left
 
     def leave(self) -> None:
@@ -102,6 +105,7 @@ class Token:
             self.states.clear()
             self.role, opened, self.opened = None, self.opened, None
         answers.changed()
+        datapath.path.end_all()
         for store in left:
             store.forget()
             store.close()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mrhsm_p11 import datapath
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.kmip.records import Entry
 
@@ -46,8 +47,12 @@ class Cache:
             return found[0]
 
     def keep(self, entry: Entry) -> None:
+        uid = entry.record.uid
         with self._lock:
-            self._entries[entry.record.uid] = (entry, self._clock())
+            known = self._entries.get(uid)
+            self._entries[uid] = (entry, self._clock())
+        if known is not None and known[0].record != entry.record:
+            datapath.path.end_key(uid)
 
     def material(self, uid: str, *, stale: bool = False) -> Secret | None:
         """Return a copy of the bytes, if they are young enough; `stale`: the servers do not answer."""
@@ -58,6 +63,14 @@ class Cache:
                 return None
             limit_s = self._fresh_s + (self._stale_s if stale else 0.0)
             return Secret(found.secret.view()) if self._clock() - found.read_at < limit_s else None
+
+    def fresh_for(self, uid: str) -> float:
+        """Return the seconds for which record and bytes are still answered without a server."""
+        with self._lock:
+            entry, material = self._entries.get(uid), self._materials.get(uid)
+            if entry is None or material is None:
+                return 0.0
+            return self._fresh_s - (self._clock() - min(entry[1], material.read_at))
 
     def wants_material(self, uid: str) -> bool:
         """Tell whether the object's bytes are in use, so that reading them along saves a message."""
@@ -79,10 +92,12 @@ class Cache:
             self._entries.pop(uid, None)
             self._used.discard(uid)
             self._wipe(uid)
+        datapath.path.end_key(uid)
 
     def drop_material(self, uid: str) -> None:
         with self._lock:
             self._wipe(uid)
+        datapath.path.end_key(uid)
 
     def clear(self) -> None:
         with self._lock:
@@ -90,6 +105,7 @@ class Cache:
             self._used.clear()
             for uid in list(self._materials):
                 self._wipe(uid)
+        datapath.path.end_all()
 
     def _sweep(self) -> None:
         """Wipe what nothing may use any more. The oldest were put in first: those behind a young one are younger."""

@@ -176,6 +176,9 @@ class KmipStore(Store):
                 raise
             return stale
 
+    def lease(self, uid: str) -> float:
+        return self._cache.fresh_for(uid)
+
     # ---- changing
 
     def update(self, uid: str, changes: Attributes) -> Record:

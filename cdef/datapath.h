@@ -1,0 +1,69 @@
+/* What Python and C tell each other about the data path: operations that C serves from beginning to end, without the
+ * GIL, once Python has granted that a key be used so. Python decides, C computes; docs/adr/0020 says how they share.
+ *
+ * A session's mutex is taken before the grants', and neither is held while anything waits for the GIL. */
+#ifndef MRHSM_DATAPATH_H
+#define MRHSM_DATAPATH_H
+
+#include "native.h"
+
+/* What a call answers where Python is to serve it: no CKR. */
+#define PASS (~1UL)
+
+/* The families of operations that C may serve. */
+enum family { FAMILY_ENCRYPT, FAMILY_DECRYPT, FAMILY_DIGEST, FAMILY_SIGN, FAMILY_VERIFY, FAMILY_COUNT };
+
+/* A call of an operation, after C_<X>Init. */
+enum step { STEP_ONCE, STEP_UPDATE, STEP_FINAL };
+
+/* How input becomes output. */
+enum method {
+    METHOD_BLOCKS, /* whole blocks, each as it is complete */
+    METHOD_PADDED, /* the last one filled up as PKCS #7 says */
+    METHOD_STREAM, /* a byte for a byte */
+    METHOD_AEAD,   /* a byte for a byte, then a tag; nothing is given out before the tag is right */
+    METHOD_DIGEST,
+    METHOD_HMAC,
+    METHOD_CMAC
+};
+
+/* What a mechanism's parameter is. */
+enum shape {
+    SHAPE_NONE,
+    SHAPE_VECTOR,  /* one block */
+    SHAPE_COUNTER, /* CK_AES_CTR_PARAMS */
+    SHAPE_GCM,     /* CK_GCM_PARAMS, of either length */
+    SHAPE_LENGTH   /* CK_MAC_GENERAL_PARAMS */
+};
+
+/* A grant: what may be done with which key, how, and for how long. */
+struct terms {
+    CK_ULONG token; /* whose sessions may use it: a number that no other token of this process has */
+    CK_OBJECT_HANDLE key;
+    CK_MECHANISM_TYPE mechanism;
+    int family;
+    int method;
+    int shape;
+    CK_ULONG size; /* of the whole digest or MAC, in bytes */
+    CK_ULONG mark; /* of the counter that ends it */
+    CK_ULONG lease_ms;
+    char algorithm[24]; /* as OpenSSL names it */
+    CK_BYTE spared[2][16]; /* initialisation vectors that C does not decrypt with; zeros: none */
+};
+
+/* What a grant comes to. */
+enum granted { GRANTED, GRANT_OVERTAKEN, GRANT_UNFIT, GRANT_WITHOUT_OPENSSL, GRANT_WITHOUT_LOCKED_MEMORY };
+
+/* A mechanism's parameter, whatever structure it came in. */
+struct parameter {
+    const CK_BYTE *vector;
+    CK_ULONG vector_bytes;
+    const CK_BYTE *beside; /* data that is authenticated and not encrypted */
+    CK_ULONG beside_bytes;
+    CK_ULONG number; /* bits of a counter or tag, bytes of a MAC */
+};
+
+/* A key in a cipher, digest or MAC, and the operation that goes on with it. */
+struct context;
+
+#endif

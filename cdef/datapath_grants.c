@@ -1,0 +1,209 @@
+/* Grants, and what ends them.
+ *
+ * Python says what it saw changing (`changes`) before it looked whether the key may be used: a grant that was overtaken
+ * by any change is refused, so none can outlive what it rests on. One that stands is ended by a counter of its own key,
+ * by that of all (the epoch), or by its lease. */
+
+enum { KEY_BYTES = 128, WAYS = 4, SETS = 64, MARKS = 1024, VAULT_HEAD = 4096 };
+
+struct grant {
+    struct terms terms;
+    CK_ULONG serial; /* of the key as it was granted: the same again is the same grant; 0: none */
+    CK_ULONG epoch, generation;
+    uint64_t until_ms;
+    CK_ULONG used;
+    size_t key_bytes;
+    void *algorithm;
+};
+
+/* Key bytes, and the epoch beside them: all of it reads as zero in a forked child, where so no grant stands, however
+ * the child came to be. OpenSSL's contexts hold expanded keys on the heap; they live as long as the grant at most. */
+struct vault {
+    atomic_ulong epoch; /* 0: off */
+    char rest_of_page[VAULT_HEAD - sizeof(atomic_ulong)];
+    CK_BYTE keys[SETS * WAYS][KEY_BYTES];
+};
+static struct vault *_Atomic vault_pages; /* NULL until the first C_Initialize; then for good */
+static int vault_is_locked;
+
+static struct {
+    pthread_mutex_t mutex;
+    CK_ULONG epochs, serials, uses;
+    struct grant all[SETS * WAYS];
+} grants = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+static atomic_ulong changes = 1;
+static atomic_ulong generations[MARKS + 1]; /* the last is that of what no key is for: never changed */
+static unsigned char has_grants[MARKS + 1];
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static struct vault *vault(void)
+{
+    return atomic_load_explicit(&vault_pages, memory_order_acquire);
+}
+
+static CK_ULONG present_epoch(void)
+{
+    struct vault *pages = vault();
+
+    return pages ? atomic_load_explicit(&pages->epoch, memory_order_acquire) : 0;
+}
+
+static struct vault *vault_map(void)
+{
+    size_t size = sizeof(struct vault);
+    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (pages == MAP_FAILED)
+        return NULL;
+    if (madvise(pages, size, MADV_WIPEONFORK) == 0 && madvise(pages, size, MADV_DONTDUMP) == 0)
+        return pages;
+    munmap(pages, size);
+    return NULL;
+}
+
+/* Map the vault, once; lock it, where the limits of the process now let us. */
+static int vault_open(void)
+{
+    struct vault *pages;
+
+    pthread_mutex_lock(&grants.mutex);
+    pages = vault() ? vault() : vault_map();
+    vault_is_locked = pages && mlock(pages, sizeof *pages) == 0;
+    atomic_store(&vault_pages, pages);
+    pthread_mutex_unlock(&grants.mutex);
+    return pages != NULL;
+}
+
+static int grant_stands(const struct grant *grant)
+{
+    CK_ULONG mark = grant->terms.mark;
+
+    return grant->epoch == present_epoch() &&
+           grant->generation == atomic_load_explicit(&generations[mark], memory_order_acquire);
+}
+
+static int is_for(const struct terms *terms, int family, CK_OBJECT_HANDLE key, CK_MECHANISM_TYPE mechanism)
+{
+    return terms->key == key && terms->mechanism == mechanism && terms->family == family;
+}
+
+static size_t set_of(int family, CK_OBJECT_HANDLE key, CK_MECHANISM_TYPE mechanism)
+{
+    return (key * 31 + mechanism * 7 + (CK_ULONG)family) % SETS * WAYS;
+}
+
+static void wipe_grant(size_t place)
+{
+    explicit_bzero(vault()->keys[place], KEY_BYTES);
+    grants.all[place].serial = 0;
+}
+
+/* Where a grant is, or is to be: over one that has ended, else over the one that was used longest ago. */
+static size_t place_for(const struct terms *terms)
+{
+    size_t first = set_of(terms->family, terms->key, terms->mechanism), oldest = first;
+
+    for (size_t i = first; i < first + WAYS; i++) {
+        struct grant *one = &grants.all[i];
+
+        if (one->serial && !grant_stands(one))
+            wipe_grant(i);
+        if (one->serial && one->terms.token == terms->token &&
+            is_for(&one->terms, terms->family, terms->key, terms->mechanism))
+            return i;
+        if (!one->serial || (grants.all[oldest].serial && one->used < grants.all[oldest].used))
+            oldest = i;
+    }
+    return oldest;
+}
+
+static enum granted put_grant(const struct terms *terms, const CK_BYTE *key, CK_ULONG key_bytes)
+{
+    size_t place = place_for(terms);
+    struct grant *grant = &grants.all[place];
+    void *fetched = algorithm(terms->method, terms->algorithm);
+
+    if (!fetched)
+        return GRANT_UNFIT;
+    if (!grant->serial || grant->terms.token != terms->token || grant->key_bytes != key_bytes ||
+        !is_for(&grant->terms, terms->family, terms->key, terms->mechanism) ||
+        memcmp(vault()->keys[place], key, key_bytes) != 0) {
+        wipe_grant(place);
+        memcpy(vault()->keys[place], key, key_bytes);
+        grant->key_bytes = key_bytes;
+        grant->serial = ++grants.serials;
+    }
+    grant->terms = *terms;
+    grant->algorithm = fetched;
+    grant->epoch = present_epoch();
+    grant->generation = atomic_load(&generations[terms->mark]);
+    grant->until_ms = now_ms() + terms->lease_ms;
+    grant->used = ++grants.uses;
+    has_grants[terms->mark] = 1;
+    return GRANTED;
+}
+
+/* For the Python side: `seen` is what datapath_changes() said before it looked. */
+static int datapath_grant(CK_ULONG seen, const struct terms *terms, const CK_BYTE *key, CK_ULONG key_bytes)
+{
+    enum granted made;
+
+    if (key_bytes > KEY_BYTES || terms->mark > MARKS)
+        return GRANT_UNFIT;
+    pthread_mutex_lock(&grants.mutex);
+    if (!present_epoch() || seen != atomic_load(&changes))
+        made = GRANT_OVERTAKEN;
+    else if (key_bytes && !vault_is_locked)
+        made = GRANT_WITHOUT_LOCKED_MEMORY;
+    else if (!openssl_bound())
+        made = GRANT_WITHOUT_OPENSSL;
+    else
+        made = put_grant(terms, key, key_bytes);
+    pthread_mutex_unlock(&grants.mutex);
+    return made;
+}
+
+static CK_ULONG datapath_changes(void)
+{
+    return atomic_load(&changes);
+}
+
+/* End the grants of one key. Returns whether there may have been any. */
+static int end_grants_of(CK_ULONG mark)
+{
+    int had;
+
+    pthread_mutex_lock(&grants.mutex);
+    atomic_fetch_add(&changes, 1);
+    had = has_grants[mark];
+    has_grants[mark] = 0;
+    if (had) {
+        atomic_fetch_add(&generations[mark], 1);
+        for (size_t i = 0; i < SETS * WAYS; i++)
+            if (grants.all[i].serial && grants.all[i].terms.mark == mark)
+                wipe_grant(i);
+    }
+    pthread_mutex_unlock(&grants.mutex);
+    return had;
+}
+
+/* End all grants; `on`: there may be new ones. */
+static void end_all_grants(int on)
+{
+    if (!vault())
+        return;
+    pthread_mutex_lock(&grants.mutex);
+    atomic_fetch_add(&changes, 1);
+    atomic_store(&vault()->epoch, on ? ++grants.epochs : 0);
+    for (size_t i = 0; i < SETS * WAYS; i++)
+        wipe_grant(i);
+    memset(has_grants, 0, sizeof has_grants);
+    pthread_mutex_unlock(&grants.mutex);
+}

@@ -1,0 +1,62 @@
+"""Which mechanisms have a context in the C front, and how it goes about them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mrhsm_p11.constants import CKK
+from mrhsm_p11.mapping.mechanisms import MechanismRow
+
+
+class Native(NamedTuple):
+    """A row: `enum method` and `enum shape` of cdef/datapath.h; OpenSSL's name, where {} is the key's bits."""
+
+    method: str
+    shape: str
+    algorithm: str = ""
+
+
+# (family, mode) of the table of mechanisms
+_AES = {
+    ("block", "ecb"): Native("BLOCKS", "NONE", "AES-{}-ECB"),
+    ("block", "cbc"): Native("BLOCKS", "VECTOR", "AES-{}-CBC"),
+    ("block", "cbc-pad"): Native("PADDED", "VECTOR", "AES-{}-CBC"),
+    ("block", "ctr"): Native("STREAM", "COUNTER", "AES-{}-CTR"),
+    ("stream", "ofb"): Native("STREAM", "VECTOR", "AES-{}-OFB"),
+    ("stream", "cfb8"): Native("STREAM", "VECTOR", "AES-{}-CFB8"),
+    ("stream", "cfb128"): Native("STREAM", "VECTOR", "AES-{}-CFB"),
+    ("aead", "gcm"): Native("AEAD", "GCM", "AES-{}-GCM"),
+    ("cmac", "cmac"): Native("CMAC", "NONE", "AES-{}-CBC"),
+    ("cmac", "cmac-general"): Native("CMAC", "LENGTH", "AES-{}-CBC"),
+}
+_HASHED = {
+    ("digest", ""): Native("DIGEST", "NONE"),
+    ("mac", "hmac"): Native("HMAC", "NONE"),
+    ("mac", "hmac-general"): Native("HMAC", "LENGTH"),
+}
+# hashlib's name -> OpenSSL's, bytes of the digest
+_HASHES = {
+    "sha1": ("SHA1", 20),
+    "sha224": ("SHA2-224", 28),
+    "sha256": ("SHA2-256", 32),
+    "sha384": ("SHA2-384", 48),
+    "sha512": ("SHA2-512", 64),
+    "sha512_224": ("SHA2-512/224", 28),
+    "sha512_256": ("SHA2-512/256", 32),
+    "sha3_224": ("SHA3-224", 28),
+    "sha3_256": ("SHA3-256", 32),
+    "sha3_384": ("SHA3-384", 48),
+    "sha3_512": ("SHA3-512", 64),
+    "md5": ("MD5", 16),
+}
+AES_BLOCK = 16
+
+
+def native(row: MechanismRow, key_bits: int = 0) -> tuple[Native, int] | None:
+    """Return how C does a mechanism, with the size of its whole digest or MAC; None where it does not."""
+    if row.hash in _HASHES and (found := _HASHED.get((row.family, row.mode))) is not None:
+        algorithm, size = _HASHES[row.hash]
+        return found._replace(algorithm=algorithm), size
+    if row.key_types == (CKK.AES,) and (found := _AES.get((row.family, row.mode))) is not None:
+        return found._replace(algorithm=found.algorithm.format(key_bits)), AES_BLOCK
+    return None
