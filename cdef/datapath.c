@@ -78,7 +78,7 @@ static int begin_with(struct session *session, struct context *context, const st
         session->is_pythons[context->terms.family] = 0;
         return 1;
     }
-    keep(session, context);
+    put_by(session, context);
     return 0;
 }
 
@@ -94,7 +94,7 @@ static CK_RV datapath_init(int family, CK_SESSION_HANDLE handle, CK_MECHANISM_PT
     if (!session->active[family] && !session->is_pythons[family])
         context = context_for(session, family, key, mechanism->mechanism);
     if (context && !read_parameter(context->terms.shape, mechanism, &given))
-        keep(session, context);
+        put_by(session, context);
     else if (context && begin_with(session, context, &given))
         rv = CKR_OK;
     session_unlock(session);
@@ -131,7 +131,7 @@ static CK_RV gone_on(struct session *session, struct context *context, int step,
         session->served++;
         if (!lives && !(step == STEP_UPDATE && rv == CKR_OK)) {
             session->active[context->terms.family] = NULL;
-            keep(session, context);
+            put_by(session, context);
         }
     }
     session_unlock(session);

@@ -69,7 +69,7 @@ static void drop_kept(struct session *session, int all)
 }
 
 /* Put a context by for its next operation, in place of the one that was used longest ago. */
-static void keep(struct session *session, struct context *context)
+static void put_by(struct session *session, struct context *context)
 {
     int place = 0;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -76,7 +77,7 @@ GONE = {CKR.SLOT_ID_INVALID, CKR.TOKEN_NOT_RECOGNIZED, CKR.OBJECT_HANDLE_INVALID
 def test_calls_in_flight_end_with_a_code_of_the_standard(cryptoki: Cryptoki, make_token: MakeToken, end: str) -> None:
     slot = make_token().slot_id
     cryptoki.initialize()
-    going = [True]
+    going, opened = [True], threading.Event()
 
     def work(number: int) -> set[int]:
         p11, answers = Cryptoki(cryptoki.path), set()
@@ -85,6 +86,8 @@ def test_calls_in_flight_end_with_a_code_of_the_standard(cryptoki: Cryptoki, mak
         template = p11.template({})
         while going:
             answers.add(p11.rv("C_OpenSession", slot, CKF.SERIAL_SESSION, None, None, handle))
+            if CKR.OK in answers:
+                opened.set()
             answers.add(p11.rv("C_DigestInit", handle[0], p11.mechanism(CKM.SHA256)))
             answers.add(p11.rv("C_DigestUpdate", handle[0], buffer, 64))
             answers.add(p11.rv("C_FindObjectsInit", handle[0], *template))
@@ -96,6 +99,7 @@ def test_calls_in_flight_end_with_a_code_of_the_standard(cryptoki: Cryptoki, mak
     with ThreadPoolExecutor(4) as pool:
         workers = [pool.submit(work, number) for number in range(4)]
         try:
+            assert opened.wait(TIMEOUT_S)  # on a busy machine all ends may come before the first call
             for _ in range(40):
                 if end == "finalize":
                     cryptoki.finalize()
