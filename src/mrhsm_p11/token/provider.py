@@ -20,6 +20,7 @@ from mrhsm_p11.token.session import Session
 from mrhsm_p11.token.slots import Slot, Slots
 from mrhsm_p11.tokendir.files import TokenDirectory
 
+
 class Provider:
     """Slots, sessions and handles of one initialised library. Safe from any thread."""
 
