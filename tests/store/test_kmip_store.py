@@ -203,6 +203,17 @@ def test_sensitive_and_extractable_are_never_sent(place: KmipPlace, appliance: A
     assert not [one for one in told if one.attribute_name == "Extractable"]
 
 
+@pytest.mark.parametrize(("options", "files"), [({}, 0), ({"nine": True}, 1)])
+def test_the_first_key_leaves_a_file_where_the_server_does_not_tell_its_attributes(
+    make_kmip_place: Make, make_appliance: Callable[..., Appliance], options: dict[str, object], files: int
+) -> None:
+    place = make_kmip_place(make_appliance(**options))
+    store = place.open()
+    uid = store.generate({**aes_key(LABEL="first"), CKA.VALUE_LEN: 32}).uid
+    assert len(list(place.folder.rglob("*.kmip"))) == files
+    assert place.open().load(uid).attributes[CKA.LABEL] == "first"
+
+
 def test_attributes_that_do_not_fit_stay_on_the_host(place: KmipPlace, appliance: Appliance) -> None:
     given = aes_key(LABEL="x" * 3000, ID=b"\7")
     here = place.open("here")

@@ -211,14 +211,23 @@ class Creator:
         entry = self._entry(
             draft, made, KeyState.ACTIVE if activates or not draft.shape.stateful else KeyState.PRE_ACTIVE
         )
-        kept = made.plan.information or made.plan.custom
-        if not kept or self._learned.facts.get_attributes is not True:
+        told = self._server_tells(made)
+        if not told:
             self._sidecar.write(Note(made.uid, entry.record.attributes))
         elif draft.left:
             self._sidecar.write(Note(made.uid, draft.left, whole=False))
         if activates:
             self._activate(made)
+        if not told and self._server_tells(made):  # as the look at the first key's state has shown
+            if draft.left:
+                self._sidecar.write(Note(made.uid, draft.left, whole=False))
+            else:
+                self._sidecar.remove(made.uid)
         return entry
+
+    def _server_tells(self, made: Made) -> bool:
+        """Tell whether the object's attributes can be read from the server, as far as is known."""
+        return (made.plan.information or made.plan.custom) and self._learned.facts.get_attributes is True
 
     def _activate(self, made: Made) -> None:
         if made.plan.activation_date:
