@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mrhsm_p11.constants import CKA, CKK, CKO
 from mrhsm_p11.crypto import checks, engine, material
 from mrhsm_p11.errors import ArgumentsBad, MechanismParamInvalid
+from mrhsm_p11.functions import together
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.parameters import Mechanism, Parameter, Place
 from mrhsm_p11.secret import Secret
@@ -137,14 +139,10 @@ def complete(
 
 def insert(session: Session, targets: Sequence[Target], secrets: Sequence[Secret]) -> list[int]:
     """Store all keys or none; return their handles."""
-    made: list[tuple[Store, Record]] = []
     try:
-        for target, secret in zip(targets, secrets, strict=True):
-            made.append((target.store, target.insert(secret)))
-    except BaseException:
-        for store, record in made:
-            store.delete(record.uid)
-        raise
+        made = together.insert(
+            (target.store, partial(target.insert, secret)) for target, secret in zip(targets, secrets, strict=True)
+        )
     finally:
         for secret in secrets:
             secret.wipe()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from mrhsm_p11 import log
 from mrhsm_p11.constants import CKA, CKF, CKO
@@ -20,6 +21,7 @@ from mrhsm_p11.errors import (
     TemplateInconsistent,
     WrappedKeyInvalid,
 )
+from mrhsm_p11.functions import together
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.parameters import Mechanism
 from mrhsm_p11.parameters.symmetric import CCMWrapParams, GCMWrapParams
@@ -78,19 +80,12 @@ def generate_key_pair(
     private, private_store = _completed(private_values, Origin.GENERATE, found, asked.type)
     spki, pkcs8 = engine.generate_pair(row, public_values, private_values)
     if public_store is private_store:
-        public_record, private_record = public_store.insert_pair((public, spki), (private, pkcs8))
+        halves = [(public_store, half) for half in public_store.insert_pair((public, spki), (private, pkcs8))]
     else:
-        public_record = public_store.insert(public, spki)
-        try:
-            private_record = private_store.insert(private, pkcs8)
-        except BaseException:
-            public_store.delete(public_record.uid)
-            raise
-    entered = found.token.enter_object
-    return (
-        entered(found, public_store, public_record).handle,
-        entered(found, private_store, private_record).handle,
-    )
+        steps = ((public_store, public, spki), (private_store, private, pkcs8))
+        halves = together.insert((store, partial(store.insert, values, key)) for store, values, key in steps)
+    public_key, private_key = (found.token.enter_object(found, store, half).handle for store, half in halves)
+    return public_key, private_key
 
 
 def wrap_key(session: int, mechanism: Mechanism | None, wrapping_key: int, key: int, room: int | None) -> Outcome:
