@@ -1,6 +1,6 @@
 """What the session layer is worth: failover among three servers, and calls a second beside a connection per call.
 
-    python bench/kmip_session.py [failover|rate]
+    python bench/kmip_session.py [failover|rate] [READS]
 
 Everything runs on loopback against mrhsm-appliance; round trips are made by a proxy that holds each piece back. The
 appliance is PyKMIP in one Python process: at 0 ms it is the limit, so the ratios tell more than the numbers.
@@ -33,7 +33,8 @@ from mrhsm_p11.kmip.transport import Endpoint, Identity
 from mrhsm_p11.kmip.vocabulary import CryptographicAlgorithm, ObjectType
 from mrhsm_p11.secret import Secret
 
-THREADS, SERVERS, CALLS = 8, 3, 3400  # in each of three scenarios: some 10,000 calls
+THREADS, SERVERS = 8, 3
+READS = 1000  # in each of three scenarios
 DEADLINE_S = 10.0
 ROUND_TRIPS_MS, WIDTHS, MEASURED_S = (0, 1, 20), (1, 8, 64), 2.0
 
@@ -62,8 +63,9 @@ def make_key(server: Appliance, who: Identity) -> str:
 class Trial:
     """Eight threads that read a key from a group of three while something happens to its first server."""
 
-    def __init__(self, servers: list[Appliance], who: Identity, uid: str) -> None:
+    def __init__(self, servers: list[Appliance], who: Identity, uid: str, reads: int) -> None:
         self.servers = servers
+        self.reads = reads
         self.proxies = [FaultProxy(server.host, server.port) for server in servers]
         self.client = Client(Pool([Endpoint(proxy.host, proxy.port) for proxy in self.proxies], who, (1, 4)))
         self.uid = uid
@@ -71,7 +73,7 @@ class Trial:
         self.left = itertools.count(1)
 
     def read(self, thread: int) -> None:
-        while next(self.left) <= CALLS:
+        while next(self.left) <= self.reads:
             began = time.monotonic()
             try:
                 good = bool(self.client.get(self.uid, deadline=Deadline(DEADLINE_S)).managed_object)
@@ -83,7 +85,7 @@ class Trial:
         """Return seconds to a first good answer after it (fastest thread, median, slowest), and calls that failed."""
         with ThreadPoolExecutor(THREADS) as threads:
             work = [threads.submit(self.read, number) for number in range(THREADS)]
-            while len(self.calls) < CALLS // 3:
+            while len(self.calls) < self.reads // 3:
                 threading.Event().wait(0.01)
             at = time.monotonic()
             befalls(self)
@@ -116,13 +118,10 @@ def hanging(trial: Trial) -> None:
     process.send_signal(signal.SIGSTOP)
 
 
-BEFALLS = (killed, black_holed, hanging)
-
-
-def failover(folder: Path, certificates: Certificates, who: Identity) -> None:
-    print(f"failover, {SERVERS} servers, {THREADS} threads, {CALLS} reads each, deadline {DEADLINE_S:g} s")
+def failover(folder: Path, certificates: Certificates, who: Identity, reads: int) -> None:
+    print(f"failover, {SERVERS} servers, {THREADS} threads, {reads} reads each, deadline {DEADLINE_S:g} s")
     print(f"  {'first server is':16}{'fastest':>10}{'median':>10}{'slowest':>10}   failed reads")
-    for number, befalls in enumerate(BEFALLS):
+    for number, befalls in enumerate((killed, black_holed, hanging)):
         servers = []
         for place in range(SERVERS):
             own = folder / f"failover-{number}-{place}"
@@ -135,9 +134,9 @@ def failover(folder: Path, certificates: Certificates, who: Identity) -> None:
             shutil.copy(servers[0].store, server.store)
         for server in servers:
             server.start()
-        fastest, median, slowest, failed = Trial(servers, who, uid).run(befalls)
+        fastest, median, slowest, failed = Trial(servers, who, uid, reads).run(befalls)
         times = "".join(f"{seconds * 1e3:7.0f} ms" for seconds in (fastest, median, slowest))
-        print(f"  {befalls.__name__.replace('_', '-'):16}{times}   {failed} of {CALLS}", flush=True)
+        print(f"  {befalls.__name__.replace('_', '-'):16}{times}   {failed} of {reads}", flush=True)
         for server in servers:
             server.kill()
 
@@ -161,7 +160,7 @@ def per_second(call: Callable[[], object], threads: int) -> float:
     return sum(counts) / (time.monotonic() - began)
 
 
-def rate(folder: Path, certificates: Certificates, who: Identity) -> None:
+def rate(folder: Path, certificates: Certificates, who: Identity, _: int) -> None:
     own = folder / "rate"
     own.mkdir()
     server = Appliance(own, certificates)
@@ -196,13 +195,14 @@ def rate(folder: Path, certificates: Certificates, who: Identity) -> None:
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or ["failover", "rate"]
+    wanted = [word for word in sys.argv[1:] if not word.isdigit()] or ["failover", "rate"]
+    reads = next((int(word) for word in sys.argv[1:] if word.isdigit()), READS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         certificates = Certificates(folder / "certificates")
         who = identity(certificates)
         for part in wanted:
-            {"failover": failover, "rate": rate}[part](folder, certificates, who)
+            {"failover": failover, "rate": rate}[part](folder, certificates, who, reads)
 
 
 if __name__ == "__main__":

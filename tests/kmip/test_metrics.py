@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fix_appliance import Appliance
+from fix_tokens import USER_PIN, TokenOnDisk
+from p11 import Cryptoki
 
 from mrhsm_p11.config import Config
+from mrhsm_p11.constants import CKA
 from mrhsm_p11.deadline import Deadline
 from mrhsm_p11.kmip import metrics
+from mrhsm_p11.kmip.attributes import CryptographicParameters
 from mrhsm_p11.kmip.client import Client
 from mrhsm_p11.kmip.errors import KMIPError, OperationFailed
+from mrhsm_p11.kmip.vocabulary import BlockCipherMode, CryptographicAlgorithm, PaddingMethod
 from mrhsm_p11.store.kmip.connection import make_pool
 
 
@@ -47,6 +53,54 @@ def test_calls_are_counted_by_operation_and_server(client: Client, appliance: Ap
     assert value(text, "mrhsm_kmip_errors_total", **get) == 1
     assert value(text, "mrhsm_kmip_server_paused", server=server) == 0
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_what_is_computed_is_counted_by_its_method(client: Client, appliance: Appliance) -> None:
+    server = f"127.0.0.1:{appliance.port}"
+    cbc = CryptographicParameters(block_cipher_mode=BlockCipherMode.CBC, padding_method=PaddingMethod.PKCS5)
+    mac = CryptographicParameters(cryptographic_algorithm=CryptographicAlgorithm.HMAC_SHA256)
+    for ask in (
+        lambda: client.encrypt("no such key", b"data", cbc, deadline=Deadline(60)),
+        lambda: client.encrypt("no such key", b"data", cbc, deadline=Deadline(60)),
+        lambda: client.mac("no such key", b"data", mac, deadline=Deadline(60)),
+    ):
+        with pytest.raises(OperationFailed):
+            ask()
+    assert client.pool.meters is not None
+    text = client.pool.meters.text()
+    for operation, method, calls in (("ENCRYPT", "CBC PKCS5", 2), ("MAC", "HMAC_SHA256", 1)):
+        labels = {"operation": operation, "method": method, "server": server}
+        assert value(text, "mrhsm_kmip_call_seconds_count", **labels) == calls
+        assert value(text, "mrhsm_kmip_errors_total", **labels) == calls
+
+
+def test_hedged_reads_are_counted_by_the_late_server(tmp_path: Path) -> None:
+    meters = metrics.Meters(tmp_path / "x", os.getpid())
+    for _ in range(2):
+        meters.hedge("a:1")
+    assert value(meters.text(), "mrhsm_kmip_hedged_reads_total", server="a:1") == 2
+
+
+def test_the_file_is_right_after_finalize(
+    library_path: Path,
+    mapr_home: Path,
+    make_token: Callable[..., TokenOnDisk],
+    make_appliance: Callable[..., Appliance],
+) -> None:
+    server = make_appliance()
+    token = make_token("a token", store="kmip", connection=server.connection())
+    (mapr_home / "conf" / "maprhsm.conf").write_text(f'[log]\nmetrics = "{mapr_home}/logs/%p.prom"\n')
+    p11 = Cryptoki(library_path)
+    p11.initialize()
+    session = p11.open_session(token.slot_id)
+    p11.login(session, USER_PIN)
+    for _ in range(2):
+        assert p11.find(session, {CKA.TOKEN: True, CKA.LABEL: "none"}) == []
+    p11.finalize()
+    text = (mapr_home / "logs" / f"{os.getpid()}.prom").read_text()
+    labels = {"operation": "LOCATE", "server": f"127.0.0.1:{server.port}"}
+    assert value(text, "mrhsm_kmip_call_seconds_count", **labels) == 2
+    assert value(text, "mrhsm_kmip_errors_total", **labels) == 0
 
 
 def test_a_server_that_failed_is_shown(appliance: Appliance, tmp_path: Path) -> None:

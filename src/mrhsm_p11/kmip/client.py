@@ -363,7 +363,7 @@ class Client:
             elapsed_s = time.monotonic() - started
             if (meters := self.pool.meters) is not None:
                 operation = "+".join(dict.fromkeys(payload.operation.name for payload in request.payloads))
-                meters.count(operation, asked, elapsed_s, good=result == "ok")
+                meters.count(operation, asked, elapsed_s, good=result == "ok", method=request.method)
             named = f"message {request.name}" + (f", there {known_as}" if known_as else "")
             log.debug(f"kmip {request.operations} at {asked}: {elapsed_s * 1e3:.1f} ms, {named}, {result}")
 

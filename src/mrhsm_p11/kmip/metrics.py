@@ -36,14 +36,15 @@ class Meters:
         self._file = Path(str(file).replace("%p", str(pid)))
         self._label = f'pid="{pid}"'
         self._lock = threading.Lock()
-        self._tallies: dict[tuple[str, str], _Tally] = {}
+        self._tallies: dict[tuple[str, str, str], _Tally] = {}
+        self._hedges: dict[str, int] = {}
         self._paused: dict[str, bool] = {}
         self._due_at = time.monotonic() + EVERY_S
 
-    def count(self, operation: str, server: str, seconds: float, *, good: bool) -> None:
-        """Count a call, and write the file if it is time."""
+    def count(self, operation: str, server: str, seconds: float, *, good: bool, method: str = "") -> None:
+        """Count a call, and write the file if it is time. `method` is how something was computed."""
         with self._lock:
-            tally = self._tallies.setdefault((operation, server), _Tally())
+            tally = self._tallies.setdefault((operation, method, server), _Tally())
             tally.errors += not good
             tally.total_s += seconds
             tally.slots[sum(seconds > bound for bound in BOUNDS_S)] += 1
@@ -58,6 +59,11 @@ class Meters:
         """Note whether others are asked before this server, because it failed."""
         with self._lock:
             self._paused[server] = paused
+
+    def hedge(self, server: str) -> None:
+        """Count a read that another server was asked as well, because this one was late."""
+        with self._lock:
+            self._hedges[server] = self._hedges.get(server, 0) + 1
 
     def text(self) -> str:
         with self._lock:
@@ -79,22 +85,26 @@ class Meters:
     def _lines(self) -> Iterable[str]:
         tallies = sorted(self._tallies.items())
         yield "# TYPE mrhsm_kmip_errors_total counter"
-        for (operation, server), tally in tallies:
-            yield f"mrhsm_kmip_errors_total{{{self._labels(operation, server)}}} {tally.errors}"
+        for series, tally in tallies:
+            yield f"mrhsm_kmip_errors_total{{{self._labels(*series)}}} {tally.errors}"
         yield "# TYPE mrhsm_kmip_call_seconds histogram"
-        for (operation, server), tally in tallies:
-            labels, so_far = self._labels(operation, server), 0
+        for series, tally in tallies:
+            labels, so_far = self._labels(*series), 0
             for bound, number in zip((*BOUNDS_S, "+Inf"), tally.slots, strict=True):
                 so_far += number
                 yield f'mrhsm_kmip_call_seconds_bucket{{{labels},le="{bound}"}} {so_far}'
             yield f"mrhsm_kmip_call_seconds_sum{{{labels}}} {tally.total_s:.6f}"
             yield f"mrhsm_kmip_call_seconds_count{{{labels}}} {so_far}"
+        yield "# TYPE mrhsm_kmip_hedged_reads_total counter"
+        for server, number in sorted(self._hedges.items()):
+            yield f'mrhsm_kmip_hedged_reads_total{{{self._label},server="{server}"}} {number}'
         yield "# TYPE mrhsm_kmip_server_paused gauge"
         for server, paused in sorted(self._paused.items()):
             yield f'mrhsm_kmip_server_paused{{{self._label},server="{server}"}} {int(paused)}'
 
-    def _labels(self, operation: str, server: str) -> str:
-        return f'{self._label},operation="{operation}",server="{server}"'
+    def _labels(self, operation: str, method: str, server: str) -> str:
+        how = f'method="{method}",' if method else ""
+        return f'{self._label},operation="{operation}",{how}server="{server}"'
 
 
 _made: dict[tuple[int, str], Meters] = {}

@@ -307,6 +307,8 @@ class _Exchange(Generic[T]):
         if not self._state.budget.spend():
             return None
         self._state.statistics.hedges += 1
+        if self._pool.meters is not None:
+            self._pool.meters.hedge(str(first))
         others = [one for one in self._left if one != first]
         return Contender(lambda me: self._asking_another(me, others))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from itertools import count
 
 from mrhsm_p11.kmip import codec, ttlv
@@ -33,6 +34,15 @@ CORRELATION_SINCE: Version = (1, 4)
 _SERVER_CORRELATION = tag_of("server_correlation_value")
 _NOT_AUTHENTICATED = {ResultReason.AUTHENTICATION_NOT_SUCCESSFUL.value, ResultReason.BAD_PASSWORD.value}
 
+# What tells methods apart, of Cryptographic Parameters.
+METHOD = (
+    "cryptographic_algorithm",
+    "digital_signature_algorithm",
+    "block_cipher_mode",
+    "padding_method",
+    "hashing_algorithm",
+)
+
 Answer = ResponsePayload | OperationFailed
 
 _STOPPED = "not attempted, because an earlier operation of the batch failed"
@@ -57,6 +67,13 @@ class Request:
     @property
     def traceless(self) -> bool:
         return all(payload.traceless for payload in self.payloads)
+
+    @property
+    def method(self) -> str:
+        """Say by which Cryptographic Parameters something is computed, in KMIP's words; empty where nothing is."""
+        parameters = [getattr(payload, "cryptographic_parameters", None) for payload in self.payloads]
+        values = [getattr(one, name, None) for one in parameters for name in METHOD]
+        return " ".join(dict.fromkeys(value.name for value in values if isinstance(value, Enum)))
 
     @property
     def operations(self) -> str:
