@@ -47,6 +47,7 @@ SEED ?= 1
 fuzz: setup
 	$(RUN) tools/fuzz.py calls --calls $(N) --seed $(SEED)
 	$(RUN) tools/fuzz.py calls --calls $(N) --seed $(SEED) --isolation process
+	$(RUN) tools/fuzz.py walks --calls $(N) --seed $(SEED) --build address
 
 conformance: setup
 	$(RUN) conformance/run.py

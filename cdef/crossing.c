@@ -6,6 +6,7 @@
  * structure, but for CK_ATTRIBUTE and CK_MECHANISM. */
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,6 +36,8 @@ static int bytes_grow(struct bytes *bytes, size_t more)
     size_t wanted = bytes->used + more;
     unsigned char *start;
 
+    if (more > SIZE_MAX / 4 || bytes->used > SIZE_MAX / 4)
+        return 0; /* the sums here would begin anew at nought */
     if (wanted <= bytes->room)
         return 1;
     wanted += wanted / 2 + 4096;

@@ -1,8 +1,10 @@
 """Compile and run a fuzz target of tests/fuzz.
 
-    python tools/fuzz.py calls|crossing|answers [--build BUILD] [--calls N] [--seed S] [--isolation process] [INPUT ...]
+    python tools/fuzz.py calls|walks [--build address] [--calls N] [--seed S] [--isolation process] [INPUT ...]
+    python tools/fuzz.py walks --libfuzzer [--calls N]
 
-calls drives the whole library; crossing and answers drive cdef/crossing.c and what reads an isolated process's answers.
+calls drives the whole library; walks what crosses to an isolated process and back, without one. libFuzzer (clang) sees
+which branches an input takes, drive.c only what functions answer.
 What fails is left in build/fuzz/, named after the target; `tools/fuzz.py TARGET --calls 0 FILE` tries it again.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,9 +33,12 @@ from mrhsm_p11.constants import CKA, CKF, CKK, CKO, CKR
 from mrhsm_p11.mapping.mechanisms import ROWS
 
 SOURCES = ROOT / "tests" / "fuzz"
+DRIVERS = ("drive", "libfuzzer")
 FOLDER = ROOT / "build" / "fuzz"
 LONGEST_INPUT = 1024
+LIMIT_S = 120
 MEMORY = "/dev/shm"  # the store waits for the disk after each change: here there is none
+ASAN = "detect_leaks=0:allocator_may_return_null=1"
 PINS = ("so pin 1234", "user pin 5678", "")
 # What the targets are told of an argument that crossing.h's table does not have, or has no more to say of.
 KINDS = {
@@ -124,18 +130,21 @@ def invoke() -> str:
     return text.replace("return C_", "return p11->C_")
 
 
-def compiled(target: str, build: str) -> Path:
-    """Compile a target, for driving by drive.c; return the program."""
+def compiled(target: str, build: str, compiler: str = "cc") -> Path:
+    """Compile a target, for driving by drive.c, or with clang by libFuzzer; return the program."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     lists = "\n".join(build_ffi.function_list_struct(struct) for struct in build_ffi.FUNCTION_LISTS)
     for name, text in (("function_list.h", lists), ("tables.h", tables()), ("invoke.h", invoke())):
         (FOLDER / name).write_text(text)
     options = build_ffi.BUILDS[build].options if build else ("-O2", "-g")
+    options += ("-fsanitize=fuzzer",) if "clang" in compiler else ()
     places = [f"-I{place}" for place in (build_ffi.CDEF, SOURCES, FOLDER)]
-    program = FOLDER / f"{target}-{build or 'plain'}"
-    sources = [str(SOURCES / f"{target}.c"), str(SOURCES / "drive.c")]
+    program = FOLDER / f"{target}-{build or 'plain'}-{compiler}"
+    sources = [str(SOURCES / f"{target}.c"), str(SOURCES / ("libfuzzer.c" if "clang" in compiler else "drive.c"))]
     warnings = ["-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-parameter"]
-    subprocess.run(["cc", *options, *warnings, *places, *sources, "-o", str(program), "-ldl", "-pthread"], check=True)
+    subprocess.run(
+        [compiler, *options, *warnings, *places, *sources, "-o", str(program), "-ldl", "-pthread"], check=True
+    )
     return program
 
 
@@ -152,11 +161,12 @@ def run(program: Path, words: argparse.Namespace) -> int:
         (Path(home) / "conf" / "tokens").mkdir(mode=0o700, parents=True)
         if words.isolation:
             (Path(home) / "conf" / "maprhsm.conf").write_text(f'[library]\nisolation = "{words.isolation}"\n')
-        environment = {**os.environ, "MAPR_HOME": home, "ASAN_OPTIONS": "detect_leaks=0"}
+        environment = {**os.environ, "MAPR_HOME": home, "ASAN_OPTIONS": ASAN}
         if words.build == "address" and words.isolation:
             found = subprocess.run(["cc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
             environment["LD_PRELOAD"] = str(Path(found.stdout.strip()).resolve())
-        command = [program, library(words.build), str(words.seed), str(words.calls), last, words.keep, *words.inputs]
+        driven = library(words.build) if words.target == "calls" else "-"
+        command = [program, driven, str(words.seed), str(words.calls), last, words.keep, *words.inputs]
         ended = subprocess.run(command, check=False, env=environment)
     if ended.returncode:
         raw = last.read_bytes()
@@ -166,18 +176,40 @@ def run(program: Path, words: argparse.Namespace) -> int:
     return ended.returncode
 
 
+def clang() -> str:
+    """Return a clang of any version that is there."""
+    found = [name for name in ("clang", *(f"clang-{version}" for version in range(25, 13, -1))) if shutil.which(name)]
+    if not found:
+        raise SystemExit("libFuzzer needs clang (Debian: clang, libclang-rt-14-dev)")
+    return found[0]
+
+
+def run_libfuzzer(program: Path, words: argparse.Namespace) -> int:
+    """Let libFuzzer drive a target, starting from the corpus."""
+    found = FOLDER / f"{words.target}-corpus"
+    found.mkdir(exist_ok=True)
+    limits = [f"-max_len={LONGEST_INPUT}", "-malloc_limit_mb=0", "-rss_limit_mb=0", f"-timeout={LIMIT_S}"]
+    amount = [f"-runs={words.calls}", f"-seed={words.seed}", "-print_final_stats=1", f"-artifact_prefix={FOLDER}/"]
+    places = [found, SOURCES / "corpus" / words.target]
+    environment = {**os.environ, "ASAN_OPTIONS": ASAN}
+    return subprocess.run([program, *limits, *amount, *places], check=False, env=environment).returncode
+
+
 def main() -> int:
     """Return 0 where nothing was found."""
     parser = argparse.ArgumentParser(description="Run a fuzz target of tests/fuzz.")
-    parser.add_argument("target", choices=sorted(path.stem for path in SOURCES.glob("*.c") if path.stem != "drive"))
+    parser.add_argument("target", choices=sorted(path.stem for path in SOURCES.glob("*.c") if path.stem not in DRIVERS))
     parser.add_argument("--build", choices=["", *build_ffi.BUILDS], default="")
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--isolation", choices=["", "process"], default="")
     parser.add_argument("--keep", default="-", metavar="FOLDER", help="where inputs with a new answer are written to")
+    parser.add_argument("--libfuzzer", action="store_true", help="walks only; needs clang")
     parser.add_argument("inputs", nargs="*")
     words = parser.parse_args()
     words.inputs = words.inputs or sorted(map(str, (SOURCES / "corpus" / words.target).glob("*")))
+    if words.libfuzzer:
+        return run_libfuzzer(compiled(words.target, "address", clang()), words)
     return run(compiled(words.target, words.build), words)
 
 

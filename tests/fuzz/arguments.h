@@ -25,8 +25,10 @@ static unsigned char *input(size_t size)
 {
     unsigned char *place = rarely(32) ? NULL : block(size, choose_shift());
 
-    if (place)
+    if (place) {
         choose_bytes(place, size);
+        block_is_input();
+    }
     return place;
 }
 

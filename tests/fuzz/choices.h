@@ -40,7 +40,7 @@ static void choose_bytes(unsigned char *place, size_t size)
 /* Numbers at which something changes: sizes of keys, blocks, digests; and mistakes. */
 static const unsigned long LENGTHS[] = {16, 32, 8, 0, 1, 12, 24, 20, 48, 64, 128, 256, 7, 9, 15, 17, 31, 33, 65, 100, 4, 2, 5, 255, 1000, 4096};
 static const unsigned long NUMBERS[] = {0, 1, 2, 3, 4, 8, 12, 13, 16, 20, 24, 31, 32, 64, 96, 128, 160, 192, 256, 512, 1000, 1024, 2048};
-static const unsigned long MISTAKES[] = {~0UL, ~0UL - 1, 1UL << 63, (1UL << 63) - 1, 1UL << 32, 1UL << 31, (1UL << 30) + 1};
+static const unsigned long MISTAKES[] = {~0UL, 0xAAAAAAAAAAAAA000UL, ~0UL - 1, 1UL << 63, (1UL << 63) - 1, 1UL << 32, 1UL << 31, (1UL << 30) + 1};
 #define OF(array) array[among(sizeof array / sizeof array[0])]
 
 #endif

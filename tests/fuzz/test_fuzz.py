@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-needs_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+CC = shutil.which("cc")
+
+
+def has_asan() -> bool:
+    """Tell whether the compiler brings AddressSanitizer's library; it answers the bare name without."""
+    asked = [CC or "cc", "-print-file-name=libasan.so"]
+    return bool(CC) and "/" in subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+
+
+needs_compiler = pytest.mark.skipif(not CC, reason="no C compiler")
 
 
 def fuzz(*words: str) -> str:
@@ -18,6 +27,14 @@ def fuzz(*words: str) -> str:
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
+
+
+@needs_compiler
+@pytest.mark.xdist_group("fuzz")
+@pytest.mark.skipif(not has_asan(), reason="no AddressSanitizer")
+def test_what_crosses_by_chance_is_read_as_it_was_written() -> None:
+    said = fuzz("walks", "--build", "address", "--calls", "5000")
+    assert " calls in " in said
 
 
 @needs_compiler
