@@ -25,13 +25,13 @@ def test_a_storm_of_signals_disturbs_no_call(
     assert host.finish() == END
 
 
-def test_connections_that_end_send_no_sigpipe_amid_a_storm(
+def test_connections_that_end_disturb_no_call_amid_a_storm(
     talking: Callable[..., Talking],
     make_host_token: MakeHostToken,
     make_appliance: Callable[..., Appliance],
     fault_proxy: Callable[..., FaultProxy],
 ) -> None:
-    """The default action of SIGPIPE ends the host; the server ends connections in each way there is."""
+    """SIGPIPE would end this host, and an interrupted call that is not resumed would fail."""
     appliance = make_appliance()
     proxy = fault_proxy(appliance)
     make_host_token("kmip", port=proxy.port, **_as(appliance))
