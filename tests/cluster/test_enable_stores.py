@@ -76,8 +76,8 @@ def test_every_version_of_kmip(node: Node) -> None:
     enable_lose_and_adopt(node)
 
 
-@on("stock server", versions=("2.0", "auto"))
-def test_what_pykmip_speaks_of_kmip_2(node: Node) -> None:
+@on("stock server", versions=("1.0", "1.4", "2.0", "auto"))
+def test_what_pykmip_speaks_of_them(node: Node) -> None:
     enable_lose_and_adopt(node)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
-from fix_appliance import Appliance
+from fix_appliance import Appliance, StockAppliance
 from fix_kmip_store import KmipPlace
 from fix_stores import aes_key, data_object, ec_pair, kept
 
@@ -60,7 +60,39 @@ REFUSALS: dict[str, dict[str, object]] = {
 def test_objects_keep_their_attributes(
     make_kmip_place: Make, make_appliance: MakeAppliance, options: dict[str, object], version: str
 ) -> None:
-    place = make_kmip_place(make_appliance(**options), kmip_version=version)
+    keep_attributes(make_kmip_place(make_appliance(**options), kmip_version=version))
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.1", "auto"])
+def test_objects_in_kmip_2(make_kmip_place: Make, appliance: Appliance, version: str) -> None:
+    change_attributes(make_kmip_place(appliance, kmip_version=version))
+    keep_attributes(make_kmip_place(appliance, kmip_version=version))
+
+
+def test_objects_in_what_pykmip_speaks_of_kmip_2(make_kmip_place: Make, stock_appliance: StockAppliance) -> None:
+    change_attributes(make_kmip_place(stock_appliance, kmip_version="2.0"))
+
+
+def change_attributes(place: KmipPlace) -> None:
+    """Make, find, use, change and destroy keys and data."""
+    store = place.open()
+    key = store.generate({**aes_key(LABEL="made"), CKA.VALUE_LEN: 32})
+    assert len(store.material(key.uid)) == 32
+    uid = store.insert(aes_key(LABEL="first", ID=b"1"), Secret(KEY)).uid
+    store.update(uid, {CKA.LABEL: "changed", CKA.ID: b"9"})
+    again = place.open()
+    assert matching(again, "changed") == {uid}
+    assert again.load(uid).attributes[CKA.ID] == b"9"
+    assert again.material(uid) == Secret(KEY)
+    value = store.insert(data_object(LABEL="", APPLICATION="x"), Secret(b"a value")).uid
+    assert again.material(value) == Secret(b"a value")
+    for each in (key.uid, uid, value):
+        again.delete(each)
+        with pytest.raises(ObjectGone):
+            place.open().load(each)
+
+
+def keep_attributes(place: KmipPlace) -> None:
     store = place.open()
     secret = aes_key(LABEL="twin", ID=b"\1\2", EXTRACTABLE=False, LOCAL=True, UNWRAP=True)
     twins = [store.generate({**secret, CKA.VALUE_LEN: 32}).uid for _ in range(2)]

@@ -124,7 +124,8 @@ class AttributePolicy(policy.AttributePolicy):  # type: ignore[misc]
         return bool(super().is_attribute_applicable_to_object_type(_rule(attribute), object_type))
 
     def is_attribute_multivalued(self, attribute: str) -> bool:
-        return bool(super().is_attribute_multivalued(_rule(attribute)))
+        rule = self._attribute_rule_sets.get(_rule(attribute))
+        return rule is not None and bool(rule.multiple_instances_permitted)
 
 
 def _rule(attribute: str) -> str:

@@ -282,7 +282,9 @@ class Client:
         if self.pool.refuses_batches:
             return self._one_by_one(requests, on_error, deadline)
         answers = self._converse(requests, deadline, on_error)
-        if len(requests) > 1 and all(isinstance(one, OperationFailed) and one.reason in _NO_BATCHES for one in answers):
+        undo = on_error is BatchErrorContinuationOption.UNDO  # which few servers do: the refusal may be for that
+        refused = all(isinstance(one, OperationFailed) and one.reason in _NO_BATCHES for one in answers)
+        if refused and len(requests) > 1 and not undo:
             # The message was refused, so nothing of it was done.
             self.pool.refuses_batches = True
             return self._one_by_one(requests, on_error, deadline)
