@@ -1,0 +1,187 @@
+/* The data path without Python, for sanitizers: threads encrypt, sign and digest while others end grants, close and open
+ * sessions, take operations over, stop and start. Arguments: seconds. Prints "fine" and how many calls were served. */
+#define _GNU_SOURCE
+#include <stddef.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "native.h"
+
+#include "datapath.c"
+
+enum { WORKERS = 4, SESSIONS = 6, TOKEN = 7, KEYS = 3 };
+static atomic_int over, wrong;
+static atomic_ulong done;
+static CK_BYTE key_bytes[32] = "an AES key, thirty-two bytes lon";
+
+static void expect(int truth, const char *what)
+{
+    if (!truth && atomic_fetch_add(&wrong, 1) == 0)
+        fprintf(stderr, "wrong: %s\n", what);
+}
+
+static struct terms terms_of(int family, CK_OBJECT_HANDLE key)
+{
+    struct terms terms = {.token = TOKEN, .key = key, .family = family, .mark = key, .lease_ms = 1000};
+
+    switch (family) {
+    case FAMILY_DIGEST:
+        terms.method = METHOD_DIGEST;
+        terms.mechanism = CKM_SHA256;
+        terms.size = 32;
+        strcpy(terms.algorithm, "SHA2-256");
+        break;
+    case FAMILY_SIGN:
+        terms.method = METHOD_HMAC;
+        terms.mechanism = CKM_SHA256_HMAC;
+        terms.size = 32;
+        strcpy(terms.algorithm, "SHA2-256");
+        break;
+    default:
+        terms.method = METHOD_PADDED;
+        terms.shape = SHAPE_VECTOR;
+        terms.mechanism = CKM_AES_CBC_PAD;
+        strcpy(terms.algorithm, "AES-256-CBC");
+    }
+    return terms;
+}
+
+/* What Python does on a miss: look, grant, and let C begin. */
+static int begin(int family, CK_ULONG session, CK_OBJECT_HANDLE key, CK_MECHANISM *mechanism)
+{
+    struct terms terms = terms_of(family, key);
+    struct parameter given = {.vector = mechanism->pParameter, .vector_bytes = mechanism->ulParameterLen};
+    CK_ULONG seen = datapath_changes();
+
+    if (datapath_init(family, session, mechanism, key) == CKR_OK)
+        return 1;
+    if (!datapath_claim(family, session))
+        return 0;
+    datapath_grant(seen, &terms, key_bytes, family == FAMILY_DIGEST ? 0 : sizeof key_bytes);
+    return datapath_begin(family, session, key, mechanism->mechanism, &given);
+}
+
+static void crypt_once(CK_ULONG session, CK_OBJECT_HANDLE key)
+{
+    CK_BYTE vector[16] = {1}, text[40] = "forty bytes of text", sealed[64], opened[64];
+    CK_MECHANISM mechanism = {CKM_AES_CBC_PAD, vector, sizeof vector};
+    CK_ULONG sealed_bytes = sizeof sealed, opened_bytes = sizeof opened;
+
+    if (!begin(FAMILY_ENCRYPT, session, key, &mechanism) ||
+        datapath_crypt(FAMILY_ENCRYPT, STEP_ONCE, session, text, sizeof text, sealed, &sealed_bytes) != CKR_OK ||
+        !begin(FAMILY_DECRYPT, session, key, &mechanism) ||
+        datapath_crypt(FAMILY_DECRYPT, STEP_ONCE, session, sealed, sealed_bytes, opened, &opened_bytes) != CKR_OK)
+        return;
+    expect(opened_bytes == sizeof text && memcmp(opened, text, sizeof text) == 0, "another text");
+    atomic_fetch_add(&done, 1);
+}
+
+static void sink(int family, CK_ULONG session, CK_OBJECT_HANDLE key)
+{
+    CK_MECHANISM mechanism = {family == FAMILY_DIGEST ? CKM_SHA256 : CKM_SHA256_HMAC, NULL, 0};
+    CK_BYTE text[100] = "text", out[64];
+    CK_ULONG out_bytes = sizeof out;
+
+    if (!begin(family, session, key, &mechanism) || datapath_absorb(family, session, text, sizeof text) != CKR_OK)
+        return;
+    if (session % 2 == 0) { /* as for a dual function */
+        struct context *taken = datapath_take(family, session);
+
+        if (taken)
+            expect(context_absorb(taken, text, 1) == CKR_OK && context_squeeze(taken, out, &out_bytes) == CKR_OK, "taken");
+        context_free(taken);
+        return;
+    }
+    if (datapath_squeeze(family, STEP_FINAL, session, NULL, 0, out, &out_bytes) == CKR_OK)
+        atomic_fetch_add(&done, 1);
+}
+
+static void *work(void *number)
+{
+    CK_ULONG at = (CK_ULONG)number;
+
+    while (!atomic_load(&over)) {
+        CK_ULONG session = at % SESSIONS + 1;
+        CK_OBJECT_HANDLE key = at % KEYS + 100;
+        CK_BYTE random[16];
+
+        crypt_once(session, key);
+        sink(FAMILY_SIGN, session, key);
+        sink(FAMILY_DIGEST, session, CK_INVALID_HANDLE);
+        datapath_random(session, random, sizeof random);
+        at += 5;
+    }
+    return NULL;
+}
+
+static void *disturb(void *unused)
+{
+    for (unsigned round = 0; !atomic_load(&over); round++) {
+        CK_ULONG session = round % SESSIONS + 1;
+
+        datapath_end_key(round % KEYS + 100);
+        if (round % 3 == 0)
+            datapath_end_all();
+        datapath_cancel(session, round % 2);
+        datapath_open(session, TOKEN);
+        if (round % 50 == 0) {
+            datapath_stop();
+            expect(datapath_start(), "start");
+            for (CK_ULONG i = 1; i <= SESSIONS; i++)
+                datapath_open(i, TOKEN);
+        }
+        datapath_served();
+        usleep(300);
+    }
+    return unused;
+}
+
+/* The child of a fork amid all this has no grants, and may begin anew. */
+static void fork_once(void)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        datapath_after_fork_in_child();
+        expect(!present_epoch() && !session_lock(1), "a grant in a child");
+        expect(datapath_start(), "start in a child");
+        datapath_open(1, TOKEN);
+        atomic_store(&done, 0);
+        crypt_once(1, 100);
+        expect(atomic_load(&done) == 1, "nothing served in a child");
+        _exit(atomic_load(&wrong) != 0);
+    }
+    waitpid(child, &status, 0);
+    expect(status == 0, "a child failed");
+}
+
+int main(int count, char **arguments)
+{
+    double seconds = count > 1 ? atof(arguments[1]) : 1.0;
+    pthread_t workers[WORKERS], other;
+
+    libcrypto = dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
+    if (!libcrypto || !datapath_start()) {
+        printf("no libcrypto.so.3\n");
+        return 5;
+    }
+    for (CK_ULONG i = 1; i <= SESSIONS; i++)
+        datapath_open(i, TOKEN);
+    crypt_once(1, 100);
+    expect(atomic_load(&done) == 1, "nothing served");
+    if (count > 2)
+        for (int i = 0; i < 20; i++)
+            fork_once();
+    for (CK_ULONG i = 0; i < WORKERS; i++)
+        pthread_create(&workers[i], NULL, work, (void *)i);
+    pthread_create(&other, NULL, disturb, NULL);
+    usleep((useconds_t)(seconds * 1e6));
+    atomic_store(&over, 1);
+    for (int i = 0; i < WORKERS; i++)
+        pthread_join(workers[i], NULL);
+    pthread_join(other, NULL);
+    datapath_stop();
+    printf("%s %lu\n", atomic_load(&wrong) ? "wrong" : "fine", (unsigned long)atomic_load(&done));
+    return atomic_load(&wrong) != 0;
+}
