@@ -59,6 +59,9 @@ def test_the_version_follows_a_profile_that_does_not_have_it(mrhsm: Run, home: H
     assert mrhsm("set", "-profile", "keysecure", "-kmipversion", "1.0") == (0, "", "")  # the operator knows better
     connection = home.login().settings.connection
     assert (connection.profile, connection.kmip_version) == ("keysecure", "1.0")
+    assert mrhsm("set", "-kmipversion", "auto") == (0, "", "")
+    assert mrhsm("set", "-profile", "vault") == (0, "", "")
+    assert home.login().settings.connection.kmip_version == "auto"
     assert mrhsm("remove", "-profile") == (0, "", "")
     assert home.login().settings.connection.profile == ""
 

@@ -13,9 +13,9 @@ from mrhsm_p11.cluster import pem
 from mrhsm_p11.errors import MrhsmError
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store import kmip
-from mrhsm_p11.tokendir.settings import Connection
+from mrhsm_p11.tokendir.settings import AUTOMATIC, Connection
 
-KMIP_VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", "2.0", "2.1", "auto")  # auto: the highest that the servers speak
+KMIP_VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", "2.0", "2.1", AUTOMATIC)
 USERNAME_CHARACTERS = 255
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 _BRACKETED = re.compile(r"\[(?P<host>[^\]]*)\](:(?P<port>.*))?")
@@ -185,7 +185,7 @@ def _password(password: Secret | None) -> Secret | None:
 def _version_of(connection: Connection) -> str:
     """Return the version to speak to the product of a profile: the one there is, else its latest that we speak."""
     spoken = [one for one in kmip.profile(connection.profile).versions if one in KMIP_VERSIONS]
-    return connection.kmip_version if not spoken or connection.kmip_version in spoken else spoken[-1]
+    return connection.kmip_version if not spoken or connection.kmip_version in (*spoken, AUTOMATIC) else spoken[-1]
 
 
 def _version(text: str) -> str:

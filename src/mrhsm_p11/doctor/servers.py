@@ -11,6 +11,7 @@ from mrhsm_p11.doctor.findings import Finding, Severity, broken, not_checked, no
 from mrhsm_p11.doctor.subjects import Token
 from mrhsm_p11.store import kmip as store_kmip
 from mrhsm_p11.store.kmip.inspecting import Inspection, Outcome, Probed, Stage
+from mrhsm_p11.tokendir.settings import AUTOMATIC
 
 SKEW_S, WRONG_CLOCK_S = 60.0, 3600.0
 
@@ -87,7 +88,7 @@ def profile(token: Token) -> Iterator[Finding]:
     connection = token.settings.connection
     found = store_kmip.profile_in_force(connection, token.node.config, token.servers)
     yield well(f"{found.name} ({found.title}): {found.why}")
-    if found.versions and connection.kmip_version not in found.versions:
+    if found.versions and connection.kmip_version not in (*found.versions, AUTOMATIC):
         yield note(
             f"no document names KMIP {connection.kmip_version} for {found.title}, but {', '.join(found.versions)}",
             "if something fails: mrhsm set -kmipversion with one of these",

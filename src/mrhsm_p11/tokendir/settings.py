@@ -9,6 +9,7 @@ from mrhsm_p11.tokendir.codec import LATER
 
 DEFAULT_PORT = 5696
 DEFAULT_KMIP_VERSION = "1.1"
+AUTOMATIC = "auto"  # as a version: the highest that the servers and we speak
 STORES = ("kmip", "file")
 
 

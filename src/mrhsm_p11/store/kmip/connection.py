@@ -19,14 +19,12 @@ from mrhsm_p11.kmip.vocabulary import VERSIONS, Version, version_text
 from mrhsm_p11.mapping.results import translated
 from mrhsm_p11.store.base import ObjectGone
 from mrhsm_p11.store.kmip import addresses
+from mrhsm_p11.tokendir.settings import AUTOMATIC
 
 if TYPE_CHECKING:
     from mrhsm_p11.config import Config
     from mrhsm_p11.tokendir.settings import Connection
     from mrhsm_p11.tokendir.watching import ConnectionWatch
-
-
-AUTOMATIC = "auto"  # as a version: the highest that the servers and we speak
 
 
 class NotConfigured(MrhsmError, DeviceError):
