@@ -475,3 +475,82 @@ def test_pykmip_agrees_on_responses(payload: Structure, version: Version) -> Non
     encoding = bytes(codec.encode(messages.ResponseMessage(response_header=header, batch_item=(item,)), version))
     assume(version < KMIP_2 or VENDOR not in encoding)
     assert read_and_written_by_pykmip(pykmip_messages.ResponseMessage(), encoding, version) == encoding
+
+
+# What other servers send that we have no use for: none of it may fail a message.
+OF_EVERY_TYPE: dict[int, ttlv.Value] = {
+    ItemType.STRUCTURE: (Item(0x540001, ItemType.TEXT_STRING, "inside"),),
+    ItemType.INTEGER: -7,
+    ItemType.LONG_INTEGER: 2**40,
+    ItemType.BIG_INTEGER: -(2**80),
+    ItemType.ENUMERATION: 0x80000001,
+    ItemType.BOOLEAN: True,
+    ItemType.TEXT_STRING: "text",
+    ItemType.BYTE_STRING: b"bytes",
+    ItemType.DATE_TIME: 1_700_000_000,
+    ItemType.INTERVAL: 60,
+    ItemType.DATE_TIME_EXTENDED: 1_700_000_000_000_000,
+}
+
+
+def told(name: str, item: Item, version: Version) -> bytes:
+    """Encode an answer to Get Attributes with an attribute that has this value, and a State."""
+    state = Item(tag_of("state"), ItemType.ENUMERATION, State.ACTIVE.value)
+    uid = Item(tag_of("unique_identifier"), ItemType.TEXT_STRING, "7")
+    if version >= KMIP_2:
+        tag = tag_of(name.replace(" ", "_")) if name in NAMES_OF_2 else tag_of("attribute")
+        vendor: tuple[Item, ...] = (
+            Item(tag_of("vendor_identification"), ItemType.TEXT_STRING, "x"),
+            Item(tag_of("attribute_name"), ItemType.TEXT_STRING, name[2:]),
+            Item(tag_of("attribute_value"), item.type, item.value),
+        )
+        one = Item(tag, item.type, item.value) if name in NAMES_OF_2 else Item(tag, ItemType.STRUCTURE, vendor)
+        several: tuple[Item, ...] = (Item(tag_of("attributes"), ItemType.STRUCTURE, (one, state)),)
+    else:
+        several = tuple(
+            Item(
+                tag_of("attribute"),
+                ItemType.STRUCTURE,
+                (
+                    Item(tag_of("attribute_name"), ItemType.TEXT_STRING, called),
+                    Item(tag_of("attribute_value"), value.type, value.value),
+                ),
+            )
+            for called, value in ((name, item), ("State", state))
+        )
+    return ttlv.encode(Item(tag_of("response_payload"), ItemType.STRUCTURE, (uid, *several)))
+
+
+@pytest.mark.parametrize("version", [(1, 4), TWO], ids=["1", "2"])
+@pytest.mark.parametrize("type_", OF_EVERY_TYPE, ids=ItemType.name)
+@pytest.mark.parametrize("name", ["x-anything", "Link", "Name", "Cryptographic Length", "Digest"])
+def test_attributes_may_have_values_of_every_type(name: str, type_: int, version: Version) -> None:
+    """They are kept as they came, and what stands beside them is understood."""
+    encoding = told(name, Item(tag_of("attribute_value"), type_, OF_EVERY_TYPE[type_]), version)
+    read = decoded(object_payloads.GetAttributesResponse, encoding)
+    assert isinstance(read, object_payloads.GetAttributesResponse)
+    foreign, state = read.attribute
+    assert (foreign.attribute_name, state.attribute_value) == (name, State.ACTIVE)
+    assert encoded(read, version)[8:] == encoding[8:]
+
+
+def test_an_identifier_of_kmip_2_may_be_no_text() -> None:
+    """A Link may name the ID placeholder: the Link is kept, the object is not lost for it."""
+    link = (
+        Item(tag_of("link_type"), ItemType.ENUMERATION, 0x101),
+        Item(tag_of("linked_object_identifier"), ItemType.ENUMERATION, 1),
+    )
+    encoding = told("Link", Item(tag_of("link"), ItemType.STRUCTURE, link), TWO)
+    read = decoded(object_payloads.GetAttributesResponse, encoding)
+    assert isinstance(read, object_payloads.GetAttributesResponse)
+    assert isinstance(read.attribute[0].attribute_value, Item)
+
+
+def test_both_forms_of_attributes_in_one_answer_are_refused() -> None:
+    one, two = (told("x-own", Item(0, ItemType.INTEGER, 5), version) for version in ((1, 4), TWO))
+    payload = ttlv.decode(one)
+    assert isinstance(payload.value, tuple)
+    gathered = ttlv.decode(two).value[-1]  # type: ignore[index]
+    both = Item(payload.tag, payload.type, (*payload.value, gathered))  # type: ignore[arg-type]
+    with pytest.raises(TTLVError, match="forms of KMIP 1 and 2"):
+        decoded(object_payloads.GetAttributesResponse, ttlv.encode(both))

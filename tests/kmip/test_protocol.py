@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from mrhsm_p11.kmip import codec, protocol
+from mrhsm_p11.kmip import codec, protocol, ttlv
 from mrhsm_p11.kmip.errors import AuthenticationRefused, OperationFailed, ProtocolError
 from mrhsm_p11.kmip.messages import (
     Authentication,
+    MessageExtension,
     RequestMessage,
     ResponseBatchItem,
     ResponseHeader,
@@ -28,8 +29,17 @@ from mrhsm_p11.kmip.object_payloads import (
 )
 from mrhsm_p11.kmip.payload import RequestPayload
 from mrhsm_p11.kmip.server_payloads import protocol_version
-from mrhsm_p11.kmip.ttlv import TTLVError
-from mrhsm_p11.kmip.vocabulary import BatchErrorContinuationOption, Operation, ResultReason, ResultStatus, Version
+from mrhsm_p11.kmip.structure import Structure
+from mrhsm_p11.kmip.ttlv import Item, TTLVError
+from mrhsm_p11.kmip.vocabulary import (
+    BatchErrorContinuationOption,
+    ItemType,
+    Operation,
+    ResultReason,
+    ResultStatus,
+    Version,
+    tag_of,
+)
 from mrhsm_p11.secret import Secret
 
 V: Version = (1, 2)
@@ -311,3 +321,25 @@ def test_a_refused_user_and_a_refused_certificate_are_told_apart(reason: ResultR
         protocol.parse(request, answered(request, refused(reason=reason)), SERVER)
     with pytest.raises(AuthenticationRefused, match="does not accept our certificate"):
         protocol.parse(one(), answered(one(), refused(reason=reason)), SERVER)
+
+
+def test_what_a_vendor_adds_is_passed_over() -> None:
+    """Items nobody knows, in every place of a reply, and a message extension: the answer is the same."""
+    request = one()
+    extra = Item(0x540001, ItemType.STRUCTURE, (Item(0x540002, ItemType.DATE_TIME_EXTENDED, 5),))
+
+    def stuffed(item: Item) -> Item:
+        inside = item.value
+        if not isinstance(inside, tuple) or item.tag == tag_of("protocol_version"):
+            return item
+        return Item(item.tag, item.type, (extra, *map(stuffed, inside), extra))
+
+    extension = MessageExtension(
+        vendor_identification="Acme", criticality_indicator=False, vendor_extension=Structure(unknown=(extra,))
+    )
+    reply = answered(request, replace(activated("7"), message_extension=extension))
+    header, *items = ttlv.decode(reply).value  # type: ignore[misc]
+    message = Item(tag_of("response_message"), ItemType.STRUCTURE, (stuffed(header), *map(stuffed, items)))
+    (answer,) = protocol.parse(request, ttlv.encode(message), SERVER)
+    assert isinstance(answer, ActivateResponse)
+    assert answer.unique_identifier == "7"
