@@ -58,6 +58,7 @@ bench: setup
 bench-kmip: setup
 	$(RUN) bench/kmip_codec.py
 	$(RUN) bench/kmip_session.py
+	$(RUN) bench/kmip_many.py 300
 
 clean:
 	rm -rf .venv build dist src/*.egg-info src/mrhsm_p11/*.so

