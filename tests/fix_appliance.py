@@ -22,7 +22,7 @@ from mrhsm_p11.appliance.main import flag
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.tokendir.settings import Connection
 
-START_S = 15.0
+START_S = 60.0
 STOP_S = 2.0
 
 

@@ -144,11 +144,13 @@ def test_nodes_that_enable_at_once_share_their_keys(nodes: Nodes, monkeypatch: p
 # ---- killed
 
 
+@pytest.mark.timeout(600)
 @on("file", "nine operations")
 def test_killed_anywhere_on_a_fresh_cluster(nodes: Nodes) -> None:
     kill_everywhere(nodes, legacy=False)
 
 
+@pytest.mark.timeout(600)
 @on("file", "appliance")
 def test_killed_anywhere_with_legacy_keys(nodes: Nodes) -> None:
     kill_everywhere(nodes, legacy=True)

@@ -160,6 +160,7 @@ def searched(node: Node) -> list:  # type: ignore[type-arg]
     return records
 
 
+@pytest.mark.timeout(600)
 @on(*STORES)
 def test_killed_anywhere(nodes: Nodes) -> None:
     point, died = 0, True
@@ -183,6 +184,7 @@ def test_killed_anywhere(nodes: Nodes) -> None:
     assert point > 7
 
 
+@pytest.mark.timeout(600)
 @on("file", "appliance")
 def test_what_a_jvm_reads_of_a_killed_rekey_opens(nodes: Nodes) -> None:
     """mrhsm.conf and the two files are renamed one after the other: each opens under the present KEK or the former."""

@@ -48,6 +48,7 @@ def mrhsm(
     return run
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_job_passes(vendors: ModuleType, mrhsm: Callable[..., str], tmp_path: Path, profile: str) -> None:
     cells = list(vendors.run(profile, tmp_path, mrhsm))
