@@ -557,7 +557,10 @@ static void carry_step(struct walk *walk, const struct crossing_step *step, CK_U
         carry_room(walk, slot, step->size);
         break;
     case STEP_FILL:
-        lend(walk, slot, slot[1], 1, &slot[1], 0);
+        if (slot[1] > LONGEST)
+            withhold(walk, slot);
+        else
+            lend(walk, slot, slot[1], 1, &slot[1], 0);
         break;
     case STEP_FOUND:
         carry_found(walk, slot, step->size);
