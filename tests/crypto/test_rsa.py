@@ -144,6 +144,18 @@ def test_raw_rsa_is_what_padding_is_built_on() -> None:
     assert opened(CKM.RSA_PKCS, sealed(CKM.RSA_X_509, b"\0\2" + b"\7" * 90 + b"\0" + b"x" * 35)) == b"x" * 35
 
 
+def test_bad_padding_is_answered_as_good_padding_is() -> None:
+    """Whether a forged block begins with 00 02 or not, bytes come out, of any length and the same each time."""
+    lengths: dict[bytes, set[int]] = {b"\0\2": set(), b"\1\2": set()}
+    for start, seen in lengths.items():
+        for number in range(1, 101):
+            forged = sealed(CKM.RSA_X_509, start + bytes([number]) * 126)  # no zero ends the padding
+            answer = opened(CKM.RSA_PKCS, forged)
+            assert opened(CKM.RSA_PKCS, forged) == answer
+            seen.add(len(answer))
+    assert all(len(seen) > 30 and max(seen) <= 117 for seen in lengths.values())
+
+
 @pytest.mark.parametrize("n", [0, 1, 127, 128])
 def test_raw_lengths(n: int) -> None:
     data = b"\x01" * n

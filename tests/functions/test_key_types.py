@@ -201,6 +201,13 @@ def test_a_secret_is_encapsulated_and_found_again(user_session: int) -> None:
         assert get(user_session, theirs, CKA.VALUE) == get(user_session, ours, CKA.VALUE)
         for cka in (CKA.LOCAL, CKA.ALWAYS_SENSITIVE, CKA.NEVER_EXTRACTABLE):
             assert get(user_session, theirs, cka) is False
+    whole = get(user_session, ours, CKA.VALUE)
+    assert isinstance(whole, bytes)
+    for key_type, length in ((CKK.AES, 16), (CKK.AES, 24), (CKK.GENERIC_SECRET, 1), (CKK.GENERIC_SECRET, 31)):
+        short: dict[int, Value] = {CKA.KEY_TYPE: key_type, CKA.VALUE_LEN: length, **OPEN}
+        theirs = encapsulation.decapsulate_key(user_session, ENCAPSULATE, private, template(short), sealed)
+        assert get(user_session, theirs, CKA.VALUE) == whole[:length]
+        assert get(user_session, theirs, CKA.VALUE_LEN) == length
 
 
 def test_what_a_pair_demands_of_the_keys_that_it_brings_in(user_session: int) -> None:
@@ -230,7 +237,10 @@ def test_encapsulations_that_are_refused(user_session: int) -> None:
     before = find(user_session, {CKA.CLASS: CKO.SECRET_KEY})
     ecdsa = pair(user_session, CASES["P-224"])
     bad: list[tuple[type[CryptokiError], dict[int, Value]]] = [
-        (AttributeValueInvalid, {CKA.VALUE_LEN: 16}),
+        (AttributeValueInvalid, {CKA.VALUE_LEN: 33}),
+        (AttributeValueInvalid, {CKA.VALUE_LEN: 0}),
+        (AttributeValueInvalid, {CKA.KEY_TYPE: CKK.AES, CKA.VALUE_LEN: 31}),
+        (TemplateInconsistent, {CKA.KEY_TYPE: CKK.CHACHA20, CKA.VALUE_LEN: 16}),
         (TemplateInconsistent, {CKA.CLASS: CKO.PRIVATE_KEY}),
         (AttributeTypeInvalid, {CKA.MODULUS: b"1"}),
     ]
