@@ -235,8 +235,9 @@ def test_a_key_is_read_while_its_server_is_stopped(
     assert first.process is not None
     first.process.send_signal(signal.SIGSTOP)
     try:
+        started = time.monotonic()
         with deadline.limit(LIMIT_S):
             assert len(store.material(uid)) == 32
-        assert store._servers.client.pool.statistics.hedges  # on a busy machine the first look was late as well
+        assert time.monotonic() - started < LIMIT_S / 2.4  # half of it is the stopped server's share
     finally:
         first.process.send_signal(signal.SIGCONT)
