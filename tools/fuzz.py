@@ -141,7 +141,7 @@ def compiled(target: str, build: str, compiler: str = "cc") -> Path:
     places = [f"-I{place}" for place in (build_ffi.CDEF, SOURCES, FOLDER)]
     program = FOLDER / f"{target}-{build or 'plain'}-{compiler}"
     sources = [str(SOURCES / f"{target}.c"), str(SOURCES / ("libfuzzer.c" if "clang" in compiler else "drive.c"))]
-    warnings = ["-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-parameter"]
+    warnings = ["-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-parameter"]
     subprocess.run(
         [compiler, *options, *warnings, *places, *sources, "-o", str(program), "-ldl", "-pthread"], check=True
     )
