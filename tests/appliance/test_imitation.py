@@ -35,6 +35,7 @@ from mrhsm_p11.store.kmip.connection import make_pool
 from mrhsm_p11.store.kmip.reader import information
 from mrhsm_p11.tokendir.settings import Connection
 
+PATIENT = Config(connect_s=60.0)
 Imitated = tuple[Profile, Client]
 KEY = (
     attribute("Cryptographic Algorithm", CryptographicAlgorithm.AES),
@@ -55,7 +56,7 @@ def imitated(
     server.start()
     row = ROWS[request.param]
     version = next((f"{a}.{b}" for a, b in reversed(row.versions) if a == 1), "1.4")
-    client = Client(make_pool(server.connection(kmip_version=version), Config()))
+    client = Client(make_pool(server.connection(kmip_version=version), PATIENT))
     yield row, client
     client.pool.close()
     server.stop()
@@ -147,7 +148,7 @@ def test_a_user_name_that_is_not_the_certificates_is_hung_up_on(
     server = make_appliance(imitate="keysecure", users=users)
 
     def ping(connection: Connection) -> KMIPError | None:
-        client = Client(make_pool(connection, Config()))
+        client = Client(make_pool(connection, PATIENT))
         try:
             client.discover_versions(deadline=in_time())
         except KMIPError as error:
@@ -171,7 +172,7 @@ def test_options_beside_an_imitation_are_set() -> None:
 
 
 def test_reasons_are_those_of_kmip(make_appliance: Callable[..., Appliance]) -> None:
-    client = Client(make_pool(make_appliance(imitate="cosmian").connection(), Config()))
+    client = Client(make_pool(make_appliance(imitate="cosmian").connection(), PATIENT))
     with pytest.raises(OperationFailed) as refusal:
         client.get(create(client), deadline=in_time())
     assert refusal.value.reason == ResultReason.ILLEGAL_OPERATION.value

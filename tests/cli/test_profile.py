@@ -14,6 +14,7 @@ from mrhsm_p11.cluster import beginning
 from mrhsm_p11.config import PROFILES
 
 pytestmark = pytest.mark.usefixtures("home", "quick_pins", "quick_disk")
+PATIENCE = "[network]\ndeadline_seconds = 60\nconnect_seconds = 30\n"
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -21,6 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 def mrhsm(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Home, tmp_path: Path) -> Run:
     monkeypatch.setattr(beginning, "SETTLE_S", 0.0)
     (home.conf / "mapr-clusters.conf").write_text(f"profile-{tmp_path.name} n1:7222\n")
+    (home.conf / "maprhsm.conf").write_text(PATIENCE)
 
     def run(*words: str) -> tuple[int, str, str]:
         status = main([*words, *(() if words[0] in ("info", "doctor") else ("-sopin", SO_PIN.reveal().decode()))])
@@ -90,7 +92,7 @@ def test_what_is_set_comes_before_what_the_server_says(
     mrhsm: Run, home: Home, stock_appliance: StockAppliance, capfd: pytest.CaptureFixture[str]
 ) -> None:
     home.token("kmip", connection=stock_appliance.connection(kmip_version="1.2"))
-    (home.conf / "maprhsm.conf").write_text('[network]\nprofile = "dsm"\n')
+    (home.conf / "maprhsm.conf").write_text(f'{PATIENCE}profile = "dsm"\n')
     told = "dsm (Vormetric DSM): set by network.profile in maprhsm.conf"
     assert profile(mrhsm("info", "-config", "-verbose")[1]) == f"Profile : {told}"
     mrhsm("set", "-profile", "vault", "-kmipversion", "1.2")

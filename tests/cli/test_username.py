@@ -21,6 +21,7 @@ from mrhsm_p11.tokendir.settings import Connection
 pytestmark = pytest.mark.usefixtures("home", "quick_pins", "quick_disk")
 Run = Callable[..., tuple[int, str, str]]
 NAME, PASSWORD = "näme of mine", "pässwörd: 5%, 'quoted' and long"
+PATIENCE = "[network]\ndeadline_seconds = 60\nconnect_seconds = 30\n"
 SOPIN = ("-sopin", SO_PIN.reveal().decode())
 
 
@@ -52,7 +53,7 @@ def demanding(tmp_path_factory: pytest.TempPathFactory, certificates: Certificat
 @pytest.fixture
 def token(home: Home, demanding: Appliance, tmp_path: Path) -> Home:
     (home.conf / "mapr-clusters.conf").write_text(f"user-{tmp_path.name} n1:7222\n")
-    (home.conf / "maprhsm.conf").write_text('[log]\nlevel = "debug"\n')
+    (home.conf / "maprhsm.conf").write_text(f'{PATIENCE}[log]\nlevel = "debug"\n')
     home.token("kmip", connection=demanding.connection())
     return home
 

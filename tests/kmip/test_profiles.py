@@ -62,7 +62,7 @@ def test_what_is_not_listed_is_absent_only_from_a_complete_list() -> None:
 
 def test_pykmip_is_what_its_row_says(stock_appliance: StockAppliance) -> None:
     """The one product that there is to compare a row with."""
-    client = Client(make_pool(stock_appliance.connection(), Config()))
+    client = Client(make_pool(stock_appliance.connection(), Config(connect_s=60.0)))
     told = client.query([QueryFunction.QUERY_SERVER_INFORMATION], deadline=Deadline(60))
     assert told.vendor_identification == ROWS["pykmip"].answers
     assert set(client.discover_versions(deadline=Deadline(60))) == set(ROWS["pykmip"].versions)

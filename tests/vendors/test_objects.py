@@ -10,7 +10,7 @@ from fix_kmip_store import KmipPlace
 from fix_stores import aes_key, data_object, ec_pair, kept
 
 from mrhsm_p11 import deadline
-from mrhsm_p11.config import PROFILES
+from mrhsm_p11.config import PROFILES, Config
 from mrhsm_p11.constants import CKA
 from mrhsm_p11.errors import CryptokiError
 from mrhsm_p11.kmip.profiles import ROWS
@@ -18,14 +18,17 @@ from mrhsm_p11.kmip.vocabulary import ObjectType
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import KeyState, ObjectGone
 
+PATIENT = Config(cache_seconds=0.0, connect_s=60.0)
 
+
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_objects_keep_their_attributes(
     make_kmip_place: Callable[..., KmipPlace], make_appliance: Callable[..., Appliance], profile: str
 ) -> None:
     row = ROWS[profile]
     version = next((f"{a}.{b}" for a, b in reversed(row.versions) if a == 1), "1.4")
-    place = make_kmip_place(make_appliance(imitate=profile), kmip_version=version)
+    place = make_kmip_place(make_appliance(imitate=profile), kmip_version=version, config=PATIENT)
     secret = aes_key(LABEL="twin", ID=b"\1\2", EXTRACTABLE=False, LOCAL=True)
     public, private = ec_pair(LABEL="pair", ID=b"p")
     with deadline.limit(120):
