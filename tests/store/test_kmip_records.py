@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fix_stores import aes_key
 
@@ -66,6 +68,22 @@ def test_without_a_blob_that_we_know_the_object_is_another_tools(line: str) -> N
     assert entry is not None
     assert entry.record.foreign
     assert entry.record.attributes[CKA.LABEL] == "uid"
+
+
+@pytest.mark.parametrize(
+    ("bits", "key_type", "key_bytes"),
+    [
+        (112, CKK.DES2, 16),
+        (128, CKK.DES2, 16),
+        (168, CKK.DES3, 24),
+        (192, CKK.DES3, 24),
+    ],
+)
+def test_another_tools_triple_des_key_is_what_its_length_says(bits: int, key_type: int, key_bytes: int) -> None:
+    found = replace(told("", ENCRYPT_ONLY), algorithm=CryptographicAlgorithm.TRIPLE_DES, length=bits)
+    entry = records.entry(found, None)
+    assert entry is not None
+    assert (entry.record.attributes[CKA.KEY_TYPE], entry.record.attributes[CKA.VALUE_LEN]) == (key_type, key_bytes)
 
 
 @pytest.mark.parametrize("object_type", sorted(kmip_objects.HIDDEN_TYPES, key=lambda one: one.value))

@@ -116,6 +116,14 @@ def _key_types() -> dict[CryptographicAlgorithm, int]:
     return types
 
 
+# Bits of a Triple DES key, with its parity or without -> its key type, its bits with parity.
+TRIPLE_DES: dict[int, tuple[int, int]] = {
+    112: (CKK.DES2, 128),
+    128: (CKK.DES2, 128),
+    168: (CKK.DES3, 192),
+    192: (CKK.DES3, 192),
+}
+
 # What a managed object of this algorithm is when no blob says more.
 KEY_TYPES: dict[CryptographicAlgorithm, int] = _key_types()
 

@@ -140,7 +140,10 @@ def _foreign(found: Found) -> dict[int, Value] | None:
     cls, key_type = _read_kind(found.algorithm, found.object_type)
     if cls is None:
         return None
-    attributes = _derived(cls, key_type, found.mask, found.length)
+    length = found.length
+    if length is not None and found.algorithm is CryptographicAlgorithm.TRIPLE_DES:
+        key_type, length = kmip_objects.TRIPLE_DES.get(length, (key_type, length))
+    attributes = _derived(cls, key_type, found.mask, length)
     attributes[CKA.LABEL] = found.names[0] if found.names else found.uid
     attributes[CKA.PRIVATE] = True
     attributes[CKA.MODIFIABLE] = attributes[CKA.COPYABLE] = attributes[CKA.DESTROYABLE] = False
