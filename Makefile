@@ -45,7 +45,7 @@ sanitize: setup
 N ?= 100000
 SEED ?= 1
 fuzz: setup
-	$(RUN) tools/fuzz.py calls --calls $(N) --seed $(SEED)
+	$(RUN) tools/fuzz.py calls --calls $(N) --seed $(SEED) --strict
 	$(RUN) tools/fuzz.py calls --calls $(N) --seed $(SEED) --isolation process
 	$(RUN) tools/fuzz.py walks --calls $(N) --seed $(SEED) --build address
 

@@ -11,6 +11,7 @@ What fails is left in build/fuzz/, named after the target; `tools/fuzz.py TARGET
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import re
 import shutil
@@ -58,6 +59,23 @@ KINDS = {
     "CK_SESSION_HANDLE_PTR": "S",
     "CK_OBJECT_HANDLE_PTR": "O",
 }
+# What every function may answer: the universal codes; ours for NULL, and for lengths that are refused unread.
+EVERYWHERE = (
+    *("HOST_MEMORY", "FUNCTION_FAILED", "CRYPTOKI_NOT_INITIALIZED", "SESSION_HANDLE_INVALID", "SESSION_CLOSED"),
+    *("DEVICE_ERROR", "DEVICE_MEMORY", "DEVICE_REMOVED", "TOKEN_NOT_PRESENT", "ARGUMENTS_BAD", "DATA_LEN_RANGE"),
+)
+# What a function answers beside the standard's list: there is no closer code in it.
+BESIDE = {
+    "C_AsyncComplete": ("OPERATION_NOT_INITIALIZED",),  # nothing is under way
+    "C_AsyncGetID": ("OPERATION_NOT_INITIALIZED",),
+    "C_DecapsulateKey": ("KEY_HANDLE_INVALID", "KEY_TYPE_INCONSISTENT"),  # the list is that of unwrapping
+    "C_DecryptInit": ("ATTRIBUTE_VALUE_INVALID",),  # of a template inside a parameter
+    "C_DeriveKey": ("KEY_FUNCTION_NOT_PERMITTED",),
+    "C_FindObjectsInit": ("TEMPLATE_INCONSISTENT",),  # one attribute with two values
+    "C_InitToken": ("PIN_LEN_RANGE",),
+    "C_WrapKey": ("KEY_FUNCTION_NOT_PERMITTED",),
+    "C_WrapKeyAuthenticated": ("KEY_FUNCTION_NOT_PERMITTED",),
+}
 # Functions whose name is not their flag's.
 USES = {
     "VerifySignature": "Verify",
@@ -86,6 +104,16 @@ def uses(name: str) -> int:
     word = USES.get(word, word)
     spelled = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).upper()
     return int(getattr(CKF, spelled, 0))
+
+
+def listed() -> str:
+    """Return the C table of what the standard lets each function answer, each row ended by CKR_OK."""
+    with (SOURCES / "answers.csv").open() as file:
+        rows = {row["function"]: row["answers"].split() for row in csv.DictReader(file)}
+    codes = [[getattr(CKR, name) for name in (*rows[name], *EVERYWHERE, *BESIDE.get(name, ()))] for name in OFFERED]
+    longest = max(map(len, codes)) + 1
+    lines = (f"    {{{', '.join(f'{code}UL' for code in row)}}}," for row in codes)
+    return "\n".join([f"static const CK_ULONG LISTED[][{longest}] = {{", *lines, "};"])
 
 
 def tables() -> str:
@@ -118,6 +146,7 @@ def tables() -> str:
             numbers("ATTRIBUTE_TYPES", of(CKA)),
             numbers("VALUES", of(CKO, CKK)),
             numbers("ANSWERS", of(CKR)),
+            listed(),
             texts("PINS", list(PINS)),
         ]
     )
@@ -162,6 +191,8 @@ def run(program: Path, words: argparse.Namespace) -> int:
         if words.isolation:
             (Path(home) / "conf" / "maprhsm.conf").write_text(f'[library]\nisolation = "{words.isolation}"\n')
         environment = {**os.environ, "MAPR_HOME": home, "ASAN_OPTIONS": ASAN}
+        if words.strict:
+            environment["FUZZ_STRICT"] = "1"
         if words.build == "address" and words.isolation:
             found = subprocess.run(["cc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
             environment["LD_PRELOAD"] = str(Path(found.stdout.strip()).resolve())
@@ -204,6 +235,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--isolation", choices=["", "process"], default="")
     parser.add_argument("--keep", default="-", metavar="FOLDER", help="where inputs with a new answer are written to")
+    parser.add_argument("--strict", action="store_true", help="no answer that the standard does not list (answers.csv)")
     parser.add_argument("--libfuzzer", action="store_true", help="walks only; needs clang")
     parser.add_argument("inputs", nargs="*")
     words = parser.parse_args()

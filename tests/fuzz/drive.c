@@ -163,6 +163,7 @@ int main(int count, char **words)
     wanted = strtoul(words[3], NULL, 0);
     last = open_last(words[4]);
     fuzz.verbose = getenv("FUZZ_VERBOSE") != NULL;
+    fuzz.strict = getenv("FUZZ_STRICT") != NULL;
     LLVMFuzzerInitialize(&count, &words);
     clock_gettime(CLOCK_MONOTONIC, &before);
     for (int i = 6; i < count; i++, tried++) {

@@ -8,6 +8,7 @@
 struct fuzz {
     unsigned long calls; /* made by the target so far */
     int verbose;
+    int strict; /* whether only answers that the standard lists are right */
     int news; /* the input under way showed something for the first time */
 };
 extern struct fuzz fuzz;

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from mrhsm_p11.abi._prototypes import PROTOTYPES
+from mrhsm_p11.constants import CKR
 
 ROOT = Path(__file__).resolve().parents[2]
 CC = shutil.which("cc")
@@ -43,3 +47,11 @@ def test_what_crosses_by_chance_is_read_as_it_was_written() -> None:
 def test_calls_by_chance_do_no_harm(isolation: str) -> None:
     said = fuzz("calls", "--calls", "1500", "--isolation", isolation)
     assert " calls in " in said
+
+
+def test_every_function_has_a_list_of_answers() -> None:
+    """Those of PKCS #11 3.2; `tools/fuzz.py --strict` holds the library to them."""
+    with (ROOT / "tests" / "fuzz" / "answers.csv").open() as file:
+        rows = {row["function"]: row["answers"].split() for row in csv.DictReader(file)}
+    assert rows.keys() == PROTOTYPES.keys()
+    assert all(hasattr(CKR, name) for names in rows.values() for name in names)
