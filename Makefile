@@ -54,6 +54,7 @@ conformance: setup
 
 bench: setup
 	$(RUN) bench/run.py
+	$(RUN) bench/processes.py
 
 bench-kmip: setup
 	$(RUN) bench/kmip_codec.py

@@ -1,6 +1,8 @@
-/* driver start|serve LIBRARY TOKEN PIN: one PKCS #11 library under measurement; PIN "-" logs in with NULL.
+/* driver start|serve LIBRARY TOKEN PIN, driver follow LIBRARY TOKEN PIN SECONDS: one PKCS #11 library under measurement.
+ * PIN "-" logs in with NULL.
  *
  * start: one figure a line, its name, a number, its unit: what a host waits for up to its first operation.
+ * follow: see follow.c.
  * serve: find or make the keys, answer "ready", then obey lines of standard input until it ends:
  *     measure SIZE THREADS MILLISECONDS NAME    the operation of that name through the library
  *     bare SIZE THREADS MILLISECONDS NAME       the same asked of libcrypto
@@ -235,12 +237,17 @@ static int serve(CK_SLOT_ID slot, CK_SESSION_HANDLE session)
 }
 
 #include "start.c"
+#include "follow.c"
 
 int main(int count, char **words)
 {
     CK_SESSION_HANDLE session;
     CK_SLOT_ID slot;
 
+    if (count == 6 && strcmp(words[1], "follow") == 0) {
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        return follow(words[2], words[3], words[4], atof(words[5]));
+    }
     if (count != 5)
         return 2;
     if (strcmp(words[1], "start") == 0)

@@ -79,6 +79,10 @@ class Driver:
         )
         self._expect("ready")
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def measure(self, cell: Cell, milliseconds: float, *, bare: bool = False) -> Measured | str:
         """Return what a cell costs, or the CKR with which the library refuses it."""
         verb = "bare" if bare else "measure"

@@ -12,19 +12,19 @@ static CK_ULONG rsa_bits = 2048;
 static CK_BYTE p256[] = {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07};
 static CK_BYTE f4[] = {1, 0, 1};
 
-/* Returns the number of objects with this label and class, and the first. */
-static CK_ULONG find(CK_SESSION_HANDLE session, const char *label, CK_ULONG class, CK_OBJECT_HANDLE *first)
+/* Find the number of objects with this label and class, two at most, and the first. */
+static CK_RV find(CK_SESSION_HANDLE session, const char *label, CK_ULONG class, CK_ULONG *count, CK_OBJECT_HANDLE *first)
 {
     CK_ATTRIBUTE wanted[] = {{CKA_LABEL, (char *)label, strlen(label)}, {CKA_CLASS, &class, sizeof class}};
     CK_OBJECT_HANDLE found[2];
-    CK_ULONG count = 0;
+    CK_RV rv = p11->C_FindObjectsInit(session, wanted, 2);
 
-    must("C_FindObjectsInit", p11->C_FindObjectsInit(session, wanted, 2));
-    must("C_FindObjects", p11->C_FindObjects(session, found, 2, &count));
-    must("C_FindObjectsFinal", p11->C_FindObjectsFinal(session));
-    if (count)
+    *count = 0;
+    rv = rv ? rv : p11->C_FindObjects(session, found, 2, count);
+    rv = rv ? rv : p11->C_FindObjectsFinal(session);
+    if (rv == CKR_OK && *count)
         *first = found[0];
-    return count;
+    return rv;
 }
 
 /* A key that the mechanism leaves CKA_VALUE_LEN to has 32 bytes; `token`: it is kept. */
@@ -84,12 +84,15 @@ static CK_RV make(CK_SESSION_HANDLE session, int which)
 /* A key that cannot be made stays without handle: what uses it says why it cannot. */
 static void find_or_make_keys(CK_SESSION_HANDLE session)
 {
-    for (int which = 0; which < KEY_COUNT; which++)
-        if (!keys[which] && !find(session, LABELS[which], CLASSES[which], &keys[which])) {
-            CK_RV rv = make(session, which);
-            if (rv)
-                fprintf(stderr, "key %s: 0x%lx\n", LABELS[which], rv);
-        }
+    CK_ULONG count;
+
+    for (int which = 0; which < KEY_COUNT; which++) {
+        if (!keys[which])
+            must("find", find(session, LABELS[which], CLASSES[which], &count, &keys[which]));
+        CK_RV rv = keys[which] ? CKR_OK : make(session, which);
+        if (rv)
+            fprintf(stderr, "key %s: 0x%lx\n", LABELS[which], rv);
+    }
 }
 
 /* Add the token objects that find_one() and find_all() look through. */

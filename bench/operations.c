@@ -149,8 +149,10 @@ static CK_RV attributes(struct worker *it)
 static CK_RV find_one(struct worker *it)
 {
     CK_OBJECT_HANDLE first;
+    CK_ULONG count;
+    CK_RV rv = find(it->session, "object-7", CKO_SECRET_KEY, &count, &first);
 
-    return find(it->session, "object-7", CKO_SECRET_KEY, &first) == 1 ? CKR_OK : CKR_FUNCTION_FAILED;
+    return rv || count == 1 ? rv : CKR_FUNCTION_FAILED;
 }
 
 static CK_RV find_all(struct worker *it)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from mrhsm_p11 import log
@@ -29,6 +30,7 @@ from mrhsm_p11.store.kmip.linking import link_pair
 from mrhsm_p11.store.kmip.reader import MOST_IN_A_MESSAGE, NoGetAttributes, Reader, id_filter, label_filters
 from mrhsm_p11.store.kmip.records import Entry, kind_of
 from mrhsm_p11.store.kmip.sidecar import Sidecar
+from mrhsm_p11.store.kmip.turns import Turns, shortened
 from mrhsm_p11.tokendir.tokens import TokenReset
 
 if TYPE_CHECKING:
@@ -66,7 +68,9 @@ class KmipStore(Store):
         self._servers = Servers(connection, config, watch)
         self._learned = Learned(directory, serial, self._servers)
         self._sidecar = Sidecar(directory, serial)
-        self._cache = Cache(config.cache_seconds, config.stale_seconds)
+        self._cache = Cache(shortened(config.cache_seconds), config.stale_seconds)
+        # To wait for another's answer that is not kept is no use.
+        self._turns = Turns() if config.cache_seconds else None
         self._servers.followers.append(self.forget)
         self._lifecycle = Lifecycle(self._servers, self._learned)
         kept = config.custody == "appliance"
@@ -167,6 +171,11 @@ class KmipStore(Store):
         known = self._cache.material(uid)
         if known is not None:
             return known
+        with self._turn(uid):
+            known = self._cache.material(uid)
+            return self._material_again(uid) if known is None else known
+
+    def _material_again(self, uid: str) -> Secret:
         try:
             with reported():
                 return self._fetch(uid)
@@ -237,6 +246,13 @@ class KmipStore(Store):
         known = self._cache.entry(uid)
         if known is not None:
             return known
+        with self._turn(uid):
+            return self._cache.entry(uid) or self._load_again(uid)
+
+    def _turn(self, uid: str) -> AbstractContextManager[None]:
+        return self._turns.turn(uid) if self._turns is not None else nullcontext()
+
+    def _load_again(self, uid: str) -> Entry:
         try:
             with reported():
                 return self._look(uid, material=self._cache.wants_material(uid))[0]
