@@ -22,6 +22,7 @@ from mrhsm_p11.store.base import KeyState, ObjectGone
 from mrhsm_p11.store.kmip import blob
 from mrhsm_p11.store.kmip.connection import make_pool
 from mrhsm_p11.store.kmip.store import KmipStore
+from mrhsm_p11.store.kmip.turns import SHORTEST
 
 Make = Callable[..., KmipPlace]
 CACHED = Config()
@@ -123,7 +124,7 @@ def test_a_key_in_use_is_read_again_in_one_message_when_its_time_is_over(place: 
     store = place.open()
     uid = store.insert(aes_key(), Secret(KEY)).uid
     now = time.monotonic()
-    store._cache._clock = lambda: now + 299
+    store._cache._clock = lambda: now + 300 * SHORTEST - 1
     assert cost(store, lambda: (store.load(uid), store.material(uid))) == 0
     store._cache._clock = lambda: now + 301
     assert cost(store, lambda: (store.load(uid), store.material(uid))) == 1

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mrhsm_p11.constants import CKA, CKO
 from mrhsm_p11.crypto.base import Key
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Attributes, ObjectGone, Record, Store, Value
 from mrhsm_p11.token.fixed_objects import FIXED, FixedObjects
-from mrhsm_p11.tokendir.settings import ClusterRecord, KeyRecord
+
+if TYPE_CHECKING:
+    from mrhsm_p11.tokendir.settings import ClusterRecord, KeyRecord
 
 NAME_PREFIX = "mrhsm/"
 APPLICATION = "mrhsm"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from mrhsm_p11 import log
 from mrhsm_p11.constants import CKF, CKU
@@ -25,8 +26,10 @@ from mrhsm_p11.token.session import Session
 from mrhsm_p11.token.slots import Slot, Slots
 from mrhsm_p11.token.token import Opened, Token
 from mrhsm_p11.tokendir import attempts, entries, sealing, tokens
-from mrhsm_p11.tokendir.settings import Connection
 from mrhsm_p11.tokendir.tokens import OpenToken, SoToken, UserPin
+
+if TYPE_CHECKING:
+    from mrhsm_p11.tokendir.settings import Connection
 
 
 def login(session: Session, role: int, pin: Secret | None) -> None:

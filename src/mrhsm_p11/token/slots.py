@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from mrhsm_p11 import answers
 from mrhsm_p11.config import Config
@@ -17,12 +16,14 @@ from mrhsm_p11.tokendir.files import TokenDirectory
 EMPTY_SLOT_ID = 0
 
 
-@dataclass(slots=True)
 class Slot:
     """A slot; without a token its token is present but not initialised."""
 
-    id: int
-    token: Token | None = None
+    __slots__ = ("id", "token")
+
+    def __init__(self, id: int, token: Token | None = None) -> None:
+        self.id = id
+        self.token = token
 
     def require_token(self) -> Token:
         """Return the initialised token. Raises TokenNotRecognized."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mrhsm_p11.errors import MrhsmError, TokenWriteProtected
 from mrhsm_p11.secret import Secret
@@ -11,7 +12,9 @@ from mrhsm_p11.tokendir import attempts, codec, entries, pinfile, sealing, signi
 from mrhsm_p11.tokendir.entries import TokenEntry
 from mrhsm_p11.tokendir.files import DirectoryError, FileMissing, TokenDirectory
 from mrhsm_p11.tokendir.pinfile import UserPin
-from mrhsm_p11.tokendir.settings import ClusterRecord, Settings
+
+if TYPE_CHECKING:
+    from mrhsm_p11.tokendir.settings import ClusterRecord, Settings
 
 BLOB_FILES = {"cldb": "cldb.key.enc", "dare": "dare.master.key.enc"}  # ClusterRecord field -> file beside user.pin
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mrhsm_p11 import hostcalls
 from mrhsm_p11.errors import PinIncorrect, PinLocked, UserPinNotInitialized
@@ -14,7 +15,9 @@ from mrhsm_p11.tokendir.entries import TokenEntry, slot_id
 from mrhsm_p11.tokendir.files import DirectoryError, TokenDirectory
 from mrhsm_p11.tokendir.officer import SoToken, next_generation, seal_so, signed
 from mrhsm_p11.tokendir.pinfile import UserPin, pin_file_exists, read_pin_file
-from mrhsm_p11.tokendir.settings import Connection, Settings
+
+if TYPE_CHECKING:
+    from mrhsm_p11.tokendir.settings import Connection, Settings
 
 __all__ = [
     "OpenToken",
@@ -73,6 +76,8 @@ def create_token(
 
     Raises LabelInvalid, PinLenRange, SaveFailed. Whether the label is free is the caller's to ask.
     """
+    from mrhsm_p11.tokendir.settings import Connection, Settings
+
     entries.check_label(label)
     settings = Settings(connection or Connection(), None, store, group)
     with directory.lock():
@@ -224,6 +229,8 @@ def _verify_user(
 
 
 def _open_settings(directory: TokenDirectory, entry: TokenEntry, token_key: Secret) -> Settings:
+    from mrhsm_p11.tokendir.settings import Settings
+
     bound = str(entry.generation).encode()
     try:
         plain = sealing.open_sealed(token_key, "settings", entry.serial, entry.sealed_settings, bound)
