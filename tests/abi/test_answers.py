@@ -132,8 +132,8 @@ def test_finalize_ends_all_answers(asked: Asked) -> None:
     assert set(asked.codes().values()) == {CKR.CRYPTOKI_NOT_INITIALIZED}
     asked.p11.initialize()
     assert rv_of(asked.p11.session_info, asked.session) == CKR.SESSION_HANDLE_INVALID
-    asked.p11.open_session(asked.slot, rw=False)  # with the handle that the closed one had
-    assert asked.state == CKS.RO_PUBLIC_SESSION
+    anew = Asked(asked.p11, asked.slot, asked.p11.open_session(asked.slot, rw=False))
+    assert anew.state == CKS.RO_PUBLIC_SESSION
 
 
 def test_finalize_ends_answers_where_there_is_no_token(cryptoki: Cryptoki) -> None:
