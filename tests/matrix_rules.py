@@ -77,7 +77,7 @@ RULES: dict[str, Rule] = {
         "5.1.6, CKR_ENCRYPTED_DATA_INVALID, CKR_SIGNATURE_INVALID",
         {
             "Decrypt": ("OK", "ENCRYPTED_DATA_INVALID", "ENCRYPTED_DATA_LEN_RANGE"),
-            "Verify": ("SIGNATURE_INVALID",),
+            **dict.fromkeys(("Verify", "VerifySignature", "VerifyMessage"), ("SIGNATURE_INVALID",)),
             "VerifyRecover": ("OK", "SIGNATURE_INVALID"),
             "Unwrap": ("OK", "WRAPPED_KEY_INVALID", "WRAPPED_KEY_LEN_RANGE"),
         },
