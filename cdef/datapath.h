@@ -1,5 +1,5 @@
 /* What Python and C tell each other about the data path: operations that C serves from beginning to end, without the
- * GIL, once Python has granted that a key be used so. Python decides, C computes; docs/adr/0020 says how they share.
+ * GIL, once Python has granted that a key be used so. Python decides, C computes; docs/adr/0025 says how they share.
  *
  * A session's mutex is taken before the grants', and neither is held while anything waits for the GIL. */
 #ifndef MRHSM_DATAPATH_H

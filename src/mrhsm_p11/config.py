@@ -47,7 +47,7 @@ class Config:
     log_level: str = _row("warning", "log.level", choices=("debug", "info", "warning", "error"))
     log_file: str = _row("", "log.file")  # empty: logs/mrhsm.log under home
     isolation: str = _row("foreign", "library.isolation", choices=("foreign", "process"), plain=True)
-    datapath: bool = _row(False, "library.datapath")
+    datapath: bool = _row(True, "library.datapath")
     metrics_file: str = _row("", "log.metrics")  # empty: nothing is counted
     deadline_s: float = _row(10.0, "network.deadline_seconds", least=0.1, most=600)
     connect_s: float = _row(3.0, "network.connect_seconds", least=0.1, most=600)

@@ -1,4 +1,4 @@
-"""What the C front computes by itself once it is let: see docs/adr/0020.
+"""What the C front computes by itself once it is let: see docs/adr/0025.
 
 Python decides whether a session may use a key; C then serves the calls of such operations without the interpreter. Here
 is what the rest of the house asks of it; in a process of our own, and where maprhsm.conf says so, there is none.
