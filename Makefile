@@ -3,13 +3,14 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 SOURCES := setup.py build_ffi.py pyproject.toml $(wildcard cdef/*)
 
-.PHONY: help setup demo check test hosts sanitize fuzz conformance bench bench-kmip clean
+.PHONY: help setup demo check test python hosts sanitize fuzz conformance bench bench-kmip clean
 
 help:
 	@echo 'setup   Debian packages (as root), .venv, the library; safe to repeat'
 	@echo 'demo    the main job: set up a token, enable it, let three consumers unwrap the CLDB key'
 	@echo 'check   formatting, lint, types, import rules'
 	@echo 'test    all tests, with branch coverage'
+	@echo 'python  the tests of all calls with the data path off: Python serves them all'
 	@echo 'hosts   the forks, exits and threads of tests/host, fifty times as many'
 	@echo 'sanitize the hosts of tests/host under AddressSanitizer and valgrind: one line a host'
 	@echo 'fuzz    N=100000 calls with arguments by chance, SEED=1; a failing input stays in build/fuzz'
@@ -35,6 +36,9 @@ check: setup
 test: setup
 	$(RUN) -m coverage erase
 	$(RUN) -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=
+
+python: setup
+	MRHSM_DATAPATH=0 $(RUN) -m pytest -n 2 --dist loadgroup tests/matrix tests/functions tests/crypto
 
 hosts: setup
 	MRHSM_HOSTS_LONGER=50 $(RUN) -m pytest tests/host/test_hosts.py -q
