@@ -19,9 +19,14 @@ MakeHostToken = Callable[..., None]
 
 @pytest.fixture
 def make_host_token(host_home: Path, appliance: Server) -> MakeHostToken:
-    """Make the token: make_host_token("file"), make_host_token("kmip", addresses=("localhost",), port=5696)."""
+    """Make the token: make_host_token("file"), make_host_token("kmip", addresses=("localhost",), port=5696).
 
-    def make(store: str, **changes: object) -> None:
+    Calls have a minute, however busy this machine, unless `network` says otherwise in maprhsm.conf.
+    """
+
+    def make(store: str, *, network: str = "deadline_seconds = 60", **changes: object) -> None:
+        with (host_home / "conf" / "maprhsm.conf").open("a") as settings:
+            settings.write(f"[network]\n{network}\n")
         connection = dataclasses.replace(appliance.connection(), **changes)  # type: ignore[arg-type]
         tokens.create_token(
             TokenDirectory(host_home / "conf" / "tokens"),

@@ -35,15 +35,12 @@ def test_a_fork_passes_a_call_to_a_silent_server(
     make_host_token: MakeHostToken,
     appliance: Server,
     fault_proxy: Callable[..., FaultProxy],
-    host_home: Path,
     mended: bool,
 ) -> None:
     """The child is usable: where the server answers again it is served, where not it is told so in time."""
     proxy = fault_proxy(appliance)
     proxy.default = Fault(black_hole=True)
-    make_host_token("kmip", port=proxy.port)
-    with (host_home / "conf" / "maprhsm.conf").open("a") as settings:
-        settings.write("[network]\ndeadline_seconds = 3\n")
+    make_host_token("kmip", port=proxy.port, network=f"deadline_seconds = {60 if mended else 3}")
     host = talking("stalled")
     assert host.lines(1) == ["initialize 0x0"]
     wait_for_connections(proxy, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from fix_appliance import Server
@@ -50,15 +49,13 @@ def test_no_thread_where_the_host_forbids_it(
     make_host_token: MakeHostToken,
     appliance: Server,
     fault_proxy: Callable[..., FaultProxy],
-    host_home: Path,
     store: str,
 ) -> None:
     """With a name that must be looked up, a server that is silent beside it, connections that grow old and are cut."""
     proxy, silent = fault_proxy(appliance), fault_proxy(appliance)
     silent.accept(False)
-    make_host_token(store, addresses=(f"127.0.0.1:{silent.port}", f"localhost:{proxy.port}"))
-    with (host_home / "conf" / "maprhsm.conf").open("a") as settings:
-        settings.write("[network]\nidle_seconds = 1\nage_seconds = 1\n[keys]\ncache_seconds = 0\n")
+    network = "deadline_seconds = 60\nidle_seconds = 1\nage_seconds = 1\n[keys]\ncache_seconds = 0"
+    make_host_token(store, network=network, addresses=(f"127.0.0.1:{silent.port}", f"localhost:{proxy.port}"))
     host = talking("quiet")
     assert host.lines(len(WAYS) + 2) == [*[f"way 0x{rv:x}" for rv in WAYS], "initialize 0x0", "use 0x0"]
     time.sleep(1.1)  # the connection is older than it may be: the next use makes another
