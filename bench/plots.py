@@ -98,7 +98,9 @@ def ratio_plot(results: Results) -> str:
     drawing = Drawing(860, top + step * len(rows) + 40)
     bottom = top + step * len(rows)
     place, ticks = log_scale([1.0, *(ratio for _, found in rows for ratio in found.values())], left, 790)
-    drawing.text(20, 24, "Operations a second, beside SoftHSM2 (= 1x), one thread; more is better", kind="t")
+    drawing.text(
+        20, 24, "Times as fast as SoftHSM2 (= 1x), median of one operation, one thread; more is better", kind="t"
+    )
     drawing.legend(20, 50, names)
     for tick in ticks:
         drawing.line(place(tick), top - 8, place(tick), bottom)

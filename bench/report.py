@@ -60,7 +60,7 @@ def renew_readme(found: Results) -> None:
     """Put the plot of ratios, and what machine it is of, between README's marks."""
     text = README.read_text()
     shown = (
-        f"![Operations a second beside {SOFTHSM_NAME}, by operation and size](bench/results/ratio.svg)\n\n"
+        f"![Times as fast as {SOFTHSM_NAME}, by operation and size](bench/results/ratio.svg)\n\n"
         f"Measured in one run on {found.machine['processor']} ([all figures](bench/results/README.md))."
     )
     between = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END), re.S)

@@ -66,9 +66,14 @@ class Results:
         return found if isinstance(found, Measured) else None
 
     def ratio(self, name: str, other: str, cell: Cell) -> float | None:
-        """Return how many times as many operations a second `name` does as `other`."""
+        """Return how many times as fast `name` is as `other`.
+
+        One thread: by the median times, which a busy machine hardly touches; several: by operations a second.
+        """
         ours, theirs = self.measured(name, cell), self.measured(other, cell)
-        return ours.per_second / theirs.per_second if ours and theirs else None
+        if not ours or not theirs:
+            return None
+        return theirs.p50_ns / ours.p50_ns if cell.threads == 1 else ours.per_second / theirs.per_second
 
 
 def machine() -> dict[str, str]:

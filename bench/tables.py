@@ -58,7 +58,7 @@ def _time(results: Results, name: str, cell: Cell) -> str:
 
 
 def ratios(results: Results, other: str) -> str:
-    """Return operations a second beside another's, with the median time of one."""
+    """Return how many times as fast as another, with the median time of one operation."""
     names = [name for name in results.cells if name not in (other, BARE)]
     rows = []
     for cell in cells(results, 1):

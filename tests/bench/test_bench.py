@@ -72,12 +72,16 @@ def test_figures_survive_their_file(folder: Path, tmp_path: Path) -> None:
     assert report.page(results.load(tmp_path)) == (folder / "README.md").read_text()
 
 
-def test_ratio_is_of_operations_a_second() -> None:
+def test_ratio_is_of_medians_and_of_operations_a_second() -> None:
     cell = plan.Cell("wrap", 0, 1)
     fast, slow = (Measured(rate, 1e9 / rate, 0, 0, 0, 0, 1) for rate in (5e6, 1e6))
     found = results.Results(cells={OURS: {cell: fast}, SOFTHSM_NAME: {cell: slow}, results.BARE: {cell: fast}})
     assert found.ratio(OURS, SOFTHSM_NAME, cell) == 5
     assert "**5x** 200 ns" in tables.ratios(found, SOFTHSM_NAME)
+    several = cell._replace(threads=4)
+    for name, rate in ((OURS, 9e6), (SOFTHSM_NAME, 3e6)):
+        found.cells[name][several] = Measured(rate, 1.0, 0, 0, 0, 0, 1)
+    assert found.ratio(OURS, SOFTHSM_NAME, several) == 3
 
 
 def test_readme_is_the_last_run_of_the_repository() -> None:
