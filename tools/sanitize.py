@@ -132,10 +132,10 @@ def run(it: Tool, program: Path, library: Path, arguments: str, isolation: str) 
     shutil.rmtree(it.reports, ignore_errors=True)
     it.reports.mkdir(parents=True)
     with home(isolation) as place:
-        environment = {**os.environ, "MAPR_HOME": str(place), **it.environment}
+        environment = {**os.environ, "ASAN_OPTIONS": "", "MAPR_HOME": str(place), **it.environment}
         environment.pop("MRHSM_CONF", None)
         if program.name in LEAVE_THREADS:
-            environment["ASAN_OPTIONS"] = environment.get("ASAN_OPTIONS", "").replace("leaks=1", "leaks=0")
+            environment["ASAN_OPTIONS"] += ":detect_leaks=0:fast_unwind_on_malloc=1"
         command = [*it.command, program, library, *arguments.split()]
         try:
             ended = subprocess.run(
