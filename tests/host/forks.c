@@ -271,7 +271,7 @@ int main(int count, char **words)
         hung += ending == -1;
     }
     stop = 1;
-    for (int i = 0; workers[i] && i < 4; i++)
+    for (int i = 0; i < 4 && workers[i]; i++)
         join(workers[i]);
     printf("bad %d\nhung %d\nfailures %lu\nworked %d\n", bad, hung, failures, !scenarios[which].meanwhile || calls > 0);
     show("finalize", p11->C_Finalize(NULL));
