@@ -21,13 +21,16 @@ MakeHostToken = Callable[..., None]
 def make_host_token(host_home: Path, appliance: Server) -> MakeHostToken:
     """Make the token: make_host_token("file"), make_host_token("kmip", addresses=("localhost",), port=5696).
 
-    Calls have a minute, however busy this machine, unless `network` says otherwise in maprhsm.conf.
+    `at` is the appliance, if not the one for all tests. Calls have a minute, however busy this machine, unless
+    `network` says otherwise in maprhsm.conf.
     """
 
-    def make(store: str, *, network: str = "deadline_seconds = 60", **changes: object) -> None:
+    def make(
+        store: str, *, network: str = "deadline_seconds = 60", at: Server | None = None, **changes: object
+    ) -> None:
         with (host_home / "conf" / "maprhsm.conf").open("a") as settings:
             settings.write(f"[network]\n{network}\n")
-        connection = dataclasses.replace(appliance.connection(), **changes)  # type: ignore[arg-type]
+        connection = dataclasses.replace((at or appliance).connection(), **changes)  # type: ignore[arg-type]
         tokens.create_token(
             TokenDirectory(host_home / "conf" / "tokens"),
             "host",

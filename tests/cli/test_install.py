@@ -75,7 +75,7 @@ def test_verbose_info(make_client: Made) -> None:
     assert more.startswith(plain)
     added = more.removeprefix(plain)
     assert re.search(r"^\nServer 127\.0\.0\.1:\n    Answer          : \d+\.\d ms\n", added)
-    assert "    Says it is      : mrhsm trial appliance\n    KMIP versions   : 1.4, 1.3" in added
+    assert "    Says it is      : mrhsm trial appliance\n    KMIP versions   : 2.1, 2.0, 1.4, 1.3" in added
     assert "    TLS             : TLSv1.3, " in added
     assert re.search(r"    Certificate     : 29 days left, until 20\d\d-", added)
     assert re.search(r"Client certificate: 29 days left.*\n\nCA certificate: 364 days left", added)

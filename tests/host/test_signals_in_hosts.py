@@ -34,7 +34,7 @@ def test_connections_that_end_disturb_no_call_amid_a_storm(
     """SIGPIPE would end this host, and an interrupted call that is not resumed would fail."""
     appliance = make_appliance()
     proxy = fault_proxy(appliance)
-    make_host_token("kmip", port=proxy.port, **_as(appliance))
+    make_host_token("kmip", at=appliance, port=proxy.port)
     host = talking("storm")
     assert host.lines(len(USES)) == USES
     for disturb in (proxy.cut, appliance.restart, proxy.cut):
@@ -42,12 +42,6 @@ def test_connections_that_end_disturb_no_call_amid_a_storm(
         host.go_on()
         assert host.lines(1) == ["use 0x0"]
     assert host.finish() == END
-
-
-def _as(appliance: Appliance) -> dict[str, object]:
-    """Return what this appliance's clients need, which the tokens of the one for all tests may lack."""
-    connection = appliance.connection()
-    return {"ca_certificate": connection.ca_certificate, "client_certificate": connection.client_certificate}
 
 
 def test_a_signal_handler_that_calls_amid_a_call_is_refused(host: Host, make_host_token: MakeHostToken) -> None:
