@@ -174,7 +174,7 @@ _BEFORE_PYTHON: dict[str, str] = {
 }
 
 # What Python may ask of the C front: see the first three in boot.c, answers_end in answers.c, serve_host in isolated.c,
-# datapath_* and context_* in datapath*.c, the others in wait.c.
+# datapath_*, context_*, cipher_* and mac_* in datapath*.c, the others in wait.c.
 _LENT = """
 void refuse_start(const char *text);
 int python_is_ours(void);
@@ -198,15 +198,15 @@ int datapath_begin(int family, CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE key, C
 int datapath_claim(int family, CK_SESSION_HANDLE handle);
 struct context *datapath_take(int family, CK_SESSION_HANDLE handle);
 CK_ULONG datapath_served(void);
-void context_end(struct context *context);
+void context_free(struct context *context);
+int context_restart(struct context *context);
 struct context *context_copy(const struct context *context);
 CK_ULONG context_size(const struct context *context, CK_ULONG n, int final);
 int context_streams(const struct context *context);
-int context_again(struct context *context);
-CK_RV context_crypt(struct context *context, int step, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *room);
-CK_RV context_absorb(struct context *context, const CK_BYTE *in, CK_ULONG n);
-CK_RV context_squeeze(struct context *context, CK_BYTE *out, CK_ULONG *room);
-CK_RV context_check(struct context *context, const CK_BYTE *mac, CK_ULONG mac_bytes);
+CK_RV cipher_make(struct context *context, int step, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *given);
+CK_RV mac_update(struct context *context, const CK_BYTE *in, CK_ULONG n);
+CK_RV mac_call(struct context *context, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *room);
+CK_RV mac_verify(struct context *context, const CK_BYTE *in, CK_ULONG n, const CK_BYTE *mac, CK_ULONG mac_bytes);
 """
 
 

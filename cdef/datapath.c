@@ -262,12 +262,7 @@ static CK_ULONG datapath_served(void)
     return served;
 }
 
-/* What Python does with an operation that it has taken over. */
-
-static void context_end(struct context *context)
-{
-    context_free(context);
-}
+/* What Python does with an operation that it has taken over, beside the calls of datapath_{context,cipher,mac}.c. */
 
 static CK_ULONG context_size(const struct context *context, CK_ULONG n, int final)
 {
@@ -277,31 +272,6 @@ static CK_ULONG context_size(const struct context *context, CK_ULONG n, int fina
 static int context_streams(const struct context *context)
 {
     return context->streaming;
-}
-
-static int context_again(struct context *context)
-{
-    return context_restart(context);
-}
-
-static CK_RV context_crypt(struct context *context, int step, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *room)
-{
-    return cipher_make(context, step, in, n, out, room);
-}
-
-static CK_RV context_absorb(struct context *context, const CK_BYTE *in, CK_ULONG n)
-{
-    return mac_update(context, in, n);
-}
-
-static CK_RV context_squeeze(struct context *context, CK_BYTE *out, CK_ULONG *room)
-{
-    return mac_call(context, NULL, 0, out, room);
-}
-
-static CK_RV context_check(struct context *context, const CK_BYTE *mac, CK_ULONG mac_bytes)
-{
-    return mac_verify(context, NULL, 0, mac, mac_bytes);
 }
 
 /* Return another digest in the same state, NULL without memory. */

@@ -9,10 +9,11 @@ struct context {
     uint64_t until_ms;
     CK_ULONG used;
     void *evp;
-    int vector_bytes; /* that `evp` expects */
+    int expects; /* bytes of a vector, as `evp` was last told */
 
     /* the operation, as begun */
     CK_BYTE vector[VECTOR_BYTES];
+    int vector_bytes;
     CK_BYTE *beside;
     CK_ULONG beside_bytes, number;
     uint64_t most; /* input that a counter lasts for */
@@ -150,8 +151,7 @@ static struct context *context_new(const struct grant *grant)
 /* The lease aside: what an operation that has begun goes on under. */
 static int context_stands(const struct context *context)
 {
-    return context->epoch == present_epoch() &&
-           context->generation == atomic_load_explicit(&generations[context->terms.mark], memory_order_acquire);
+    return stands(context->epoch, context->generation, context->terms.mark);
 }
 
 /* Tell whether a new operation may begin; where only the lease was over, Python may have prolonged it. */
@@ -231,14 +231,14 @@ static int parameter_fits(const struct terms *terms, const struct parameter *giv
     return 0;
 }
 
-static int begin_aead(struct context *context, int vector_bytes)
+static int begin_aead(struct context *context)
 {
     int given_out;
 
-    if (vector_bytes != context->vector_bytes &&
-        openssl.EVP_CIPHER_CTX_ctrl(context->evp, AEAD_SET_VECTOR_BYTES, vector_bytes, NULL) != 1)
+    if (context->vector_bytes != context->expects &&
+        openssl.EVP_CIPHER_CTX_ctrl(context->evp, AEAD_SET_VECTOR_BYTES, context->vector_bytes, NULL) != 1)
         return 0;
-    context->vector_bytes = vector_bytes;
+    context->expects = context->vector_bytes;
     if (openssl.EVP_CipherInit_ex2(context->evp, NULL, NULL, context->vector, -1, NULL) != 1)
         return 0;
     return !context->beside_bytes || openssl.EVP_CipherUpdate(context->evp, NULL, &given_out, context->beside,
@@ -253,7 +253,7 @@ static int context_restart(struct context *context)
     context->gathered_bytes = 0;
     switch (context->terms.method) {
     case METHOD_AEAD:
-        return begin_aead(context, context->vector_bytes);
+        return begin_aead(context);
     case METHOD_DIGEST:
         return openssl.EVP_DigestInit_ex2(context->evp, NULL, NULL) == 1;
     case METHOD_HMAC:
@@ -277,17 +277,12 @@ static int context_begin(struct context *context, const struct parameter *given)
     context->beside_bytes = given->beside_bytes;
     if (given->vector_bytes)
         memcpy(context->vector, given->vector, given->vector_bytes);
+    context->vector_bytes = (int)given->vector_bytes;
     context->number = context->terms.shape == SHAPE_NONE ? context->terms.size : given->number;
     context->most = UINT64_MAX;
     if (context->terms.shape == SHAPE_COUNTER)
         context->most = counter_lasts(given->vector, given->number);
-    if (context->terms.shape == SHAPE_GCM) {
+    if (context->terms.shape == SHAPE_GCM)
         context->number /= 8;
-        if (!begin_aead(context, (int)given->vector_bytes))
-            return 0;
-        context->streaming = context->holds = 0;
-        context->total = 0;
-        return 1;
-    }
     return context_restart(context);
 }

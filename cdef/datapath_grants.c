@@ -81,12 +81,14 @@ static int vault_open(void)
     return pages != NULL;
 }
 
+static int stands(CK_ULONG epoch, CK_ULONG generation, CK_ULONG mark)
+{
+    return epoch == present_epoch() && generation == atomic_load_explicit(&generations[mark], memory_order_acquire);
+}
+
 static int grant_stands(const struct grant *grant)
 {
-    CK_ULONG mark = grant->terms.mark;
-
-    return grant->epoch == present_epoch() &&
-           grant->generation == atomic_load_explicit(&generations[mark], memory_order_acquire);
+    return stands(grant->epoch, grant->generation, grant->terms.mark);
 }
 
 static int is_for(const struct terms *terms, int family, CK_OBJECT_HANDLE key, CK_MECHANISM_TYPE mechanism)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from mrhsm_p11.constants import CKG, CKM
 
 
-class Parameters:
+class Parameters(ABC):
     """The part of a client that makes mechanism parameters; what they point to lives as long as the client."""
 
     ffi: Any
 
+    @abstractmethod
     def encoded(self, value: Any) -> tuple[Any, int]:
-        raise NotImplementedError
+        """Return a value as the ABI takes it, and its size in bytes."""
 
+    @abstractmethod
     def _keep(self, value: Any) -> None:
-        raise NotImplementedError
+        """Let a value live as long as the client."""
 
     def gcm(self, iv: bytes, aad: bytes = b"", tag_bits: int = 128, *, with_iv_bits: bool = True) -> Any:
         """Return CK_GCM_PARAMS, or its 40-byte form that lacks ulIvBits."""

@@ -115,7 +115,7 @@ class _Taken:
 
     def __init__(self, ffi: Any, lib: Any, context: Any) -> None:
         self._ffi, self._lib = ffi, lib
-        self._context = ffi.gc(context, lib.context_end)
+        self._context = ffi.gc(context, lib.context_free)
 
     @property
     def streaming(self) -> bool:
@@ -129,23 +129,25 @@ class _Taken:
         room = self._ffi.new("CK_ULONG *", self.size(len(data), final=final))
         output = self._ffi.new("CK_BYTE[]", room[0] or 1)
         given = self._ffi.from_buffer(data)
-        _require(self._lib.context_crypt(self._context, step, given, len(data), output, room))
+        _require(self._lib.cipher_make(self._context, step, given, len(data), output, room))
         return bytes(self._ffi.buffer(output, room[0]))
 
     def absorb(self, data: Input) -> None:
-        _require(self._lib.context_absorb(self._context, self._ffi.from_buffer(data), len(data)))
+        _require(self._lib.mac_update(self._context, self._ffi.from_buffer(data), len(data)))
 
     def squeeze(self) -> bytes:
         room = self._ffi.new("CK_ULONG *", self.size(0, final=True))
         output = self._ffi.new("CK_BYTE[]", room[0])
-        _require(self._lib.context_squeeze(self._context, output, room))
+        _require(self._lib.mac_call(self._context, self._ffi.NULL, 0, output, room))
         return bytes(self._ffi.buffer(output, room[0]))
 
     def check(self, signature: Input) -> None:
-        _require(self._lib.context_check(self._context, self._ffi.from_buffer(signature), len(signature)))
+        _require(
+            self._lib.mac_verify(self._context, self._ffi.NULL, 0, self._ffi.from_buffer(signature), len(signature))
+        )
 
     def restart(self) -> None:
-        if not self._lib.context_again(self._context):
+        if not self._lib.context_restart(self._context):
             raise FunctionFailed("the operation cannot begin anew")
 
     def copy(self) -> _Taken:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from mrhsm_p11.errors import MrhsmError
 class Users:
     """Passwords by name."""
 
-    passwords: dict[str, str]
+    passwords: dict[str, str] = field(repr=False)
 
     @classmethod
     def read(cls, file: Path) -> Users:
