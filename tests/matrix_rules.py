@@ -35,11 +35,18 @@ _LENGTHS = {
     "Decrypt": ("OK", "ENCRYPTED_DATA_LEN_RANGE", "ENCRYPTED_DATA_INVALID"),
     "Verify": ("SIGNATURE_INVALID", "SIGNATURE_LEN_RANGE", "DATA_LEN_RANGE", "DATA_INVALID"),
     "VerifyRecover": ("SIGNATURE_LEN_RANGE", "SIGNATURE_INVALID"),
-    "DecapsulateKey": ("ENCRYPTED_DATA_LEN_RANGE", "ARGUMENTS_BAD", "WRAPPED_KEY_LEN_RANGE"),
+    "DecapsulateKey": ("WRAPPED_KEY_LEN_RANGE",),
     "Unwrap": ("WRAPPED_KEY_LEN_RANGE", "WRAPPED_KEY_INVALID", "OK"),
 }
-_HANDLES = {"Wrap": ("WRAPPING_KEY_HANDLE_INVALID",), "Unwrap": ("UNWRAPPING_KEY_HANDLE_INVALID",)}
-_TYPES = {"Wrap": ("WRAPPING_KEY_TYPE_INCONSISTENT",), "Unwrap": ("UNWRAPPING_KEY_TYPE_INCONSISTENT",)}
+_HANDLES = {
+    "Wrap": ("WRAPPING_KEY_HANDLE_INVALID",),
+    **dict.fromkeys(("Unwrap", "DecapsulateKey"), ("UNWRAPPING_KEY_HANDLE_INVALID",)),
+}
+_TYPES = {
+    "Wrap": ("WRAPPING_KEY_TYPE_INCONSISTENT",),
+    **dict.fromkeys(("Unwrap", "DecapsulateKey"), ("UNWRAPPING_KEY_TYPE_INCONSISTENT",)),
+}
+_HALVES = ("KEY_FUNCTION_NOT_PERMITTED", "UNWRAPPING_KEY_TYPE_INCONSISTENT")
 
 RULES: dict[str, Rule] = {
     # ---- beginning
@@ -48,7 +55,7 @@ RULES: dict[str, Rule] = {
     "an object that is no key": _all("5.1.6, CKR_KEY_HANDLE_INVALID", "KEY_HANDLE_INVALID", **_HANDLES),
     "the other half of the pair": _all(
         "5.1.6, CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_KEY_TYPE_INCONSISTENT",
-        "KEY_FUNCTION_NOT_PERMITTED", "KEY_TYPE_INCONSISTENT",
+        "KEY_FUNCTION_NOT_PERMITTED", "KEY_TYPE_INCONSISTENT", DecapsulateKey=_HALVES,
     ),
     "a key of another type": _all("5.1.6, CKR_KEY_TYPE_INCONSISTENT", "KEY_TYPE_INCONSISTENT", **_TYPES),
     "a key without the use": _all("5.1.6, CKR_KEY_FUNCTION_NOT_PERMITTED", "KEY_FUNCTION_NOT_PERMITTED"),

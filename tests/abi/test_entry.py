@@ -126,7 +126,19 @@ def test_pins_are_secrets_and_null_is_the_protected_path() -> None:
     assert call(1, 1, NULL, 4) == CKR.OK
     assert call(1, 1, new("CK_BYTE[]", b"1234"), 0) == CKR.OK
     assert handler.calls == [(1, 1, Secret(b"1234")), (1, 1, None), (1, 1, Secret(b""))]
-    assert call(1, 1, ffi.cast("CK_BYTE *", 1), LONGEST + 1) == CKR.PIN_LEN_RANGE
+    too_long = (ffi.cast("CK_BYTE *", 1), LONGEST + 1)
+    assert call(1, 1, *too_long) == CKR.PIN_INCORRECT  # the other code is for functions that set a PIN
+    assert wrapped("C_InitPIN")[0](1, *too_long) == CKR.PIN_LEN_RANGE
+    old = (new("CK_BYTE[]", b"1234"), 4)
+    assert wrapped("C_SetPIN")[0](1, *old, *too_long) == CKR.PIN_LEN_RANGE
+    assert wrapped("C_SetPIN")[0](1, *too_long, *old) == CKR.PIN_INCORRECT
+
+
+def test_two_values_of_an_attribute_contradict() -> None:
+    values = [new("CK_BYTE *", value) for value in (0, 1)]
+    template = new("CK_ATTRIBUTE[2]", [(CKA.TOKEN, value, 1) for value in values])
+    assert wrapped("C_CreateObject")[0](1, template, 2, new("CK_ULONG *")) == CKR.TEMPLATE_INCONSISTENT
+    assert wrapped("C_FindObjectsInit")[0](1, template, 2) == CKR.ATTRIBUTE_VALUE_INVALID
 
 
 def test_a_label_is_32_bytes() -> None:

@@ -94,7 +94,7 @@ def test_encapsulation(cryptoki: Cryptoki, session: int) -> None:
     start = (session, mechanism, private, *template)
     cryptoki.call("C_DecapsulateKey", *start, sealed, 1088, handle)
     assert cryptoki.get(session, handle[0], CKA.VALUE) == cryptoki.get(session, ours, CKA.VALUE)
-    assert cryptoki.rv("C_DecapsulateKey", *start, sealed, 1087, handle) == CKR.ENCRYPTED_DATA_LEN_RANGE
+    assert cryptoki.rv("C_DecapsulateKey", *start, sealed, 1087, handle) == CKR.WRAPPED_KEY_LEN_RANGE
     assert cryptoki.rv("C_DecapsulateKey", session, None, private, *template, sealed, 1088, handle) == CKR.ARGUMENTS_BAD
 
 

@@ -16,7 +16,7 @@ from mrhsm_p11.abi.plan import Role, Step
 from mrhsm_p11.abi.structs import LONGEST, info_writer, pointed_bytes
 from mrhsm_p11.abi.templates import template_reader, wanted_reader, wanted_writer
 from mrhsm_p11.constants import CK, CKR
-from mrhsm_p11.errors import ArgumentsBad, DataLenRange, MechanismParamInvalid, PinLenRange
+from mrhsm_p11.errors import ArgumentsBad, AttributeValueInvalid, DataLenRange, MechanismParamInvalid
 from mrhsm_p11.mapping.mechanisms import ROWS
 from mrhsm_p11.parameters import Mechanism, Parameter
 from mrhsm_p11.parameters.messages import LentMechanism
@@ -98,7 +98,7 @@ def _pin(ffi: Any, step: Step) -> Crossing:
         if not pointer:
             return None
         if length > LONGEST:
-            raise PinLenRange(f"{length} bytes")
+            raise step.too_long(f"{length} bytes")
         return Secret(buffer(pointer, length))
 
     return Crossing(read=read)
@@ -171,6 +171,12 @@ def _mechanism(ffi: Any, step: Step) -> Crossing:
 
 def _template(ffi: Any, step: Step) -> Crossing:
     at, read = step.index, template_reader(ffi)
+    return Crossing(read=lambda args: read(args[at], args[at + 1]))
+
+
+def _sought(ffi: Any, step: Step) -> Crossing:
+    """As a template, but a contradiction is one of values: CKR_TEMPLATE_INCONSISTENT is for objects that are made."""
+    at, read = step.index, template_reader(ffi, AttributeValueInvalid)
     return Crossing(read=lambda args: read(args[at], args[at + 1]))
 
 
@@ -357,6 +363,7 @@ CROSSINGS: dict[Role, Callable[[Any, Step], Crossing]] = {
     Role.MESSAGE: _message,
     Role.NO_MESSAGE: _message,
     Role.TEMPLATE: _template,
+    Role.SOUGHT: _sought,
     Role.INITIALIZE_ARGS: _initialize_args,
     Role.RESERVED: _truth,
     Role.DROPPED: _dropped,

@@ -8,7 +8,7 @@ from typing import Any
 
 from mrhsm_p11.abi.structs import pointed_bytes
 from mrhsm_p11.abi.templates import template_reader
-from mrhsm_p11.errors import MechanismParamInvalid
+from mrhsm_p11.errors import CryptokiError, MechanismParamInvalid
 from mrhsm_p11.parameters import Member, Parameter, Place
 from mrhsm_p11.secret import Secret
 
@@ -118,7 +118,14 @@ def _structures(inner: Callable[[Any], Parameter], pointer: str, length: str) ->
 
 def _attributes(ffi: Any, pointer: str, count: str) -> Read:
     template = template_reader(ffi)
-    return lambda struct: template(getattr(struct, pointer), getattr(struct, count))
+
+    def read(struct: Any) -> object:
+        try:
+            return template(getattr(struct, pointer), getattr(struct, count))
+        except CryptokiError as error:
+            raise MechanismParamInvalid(str(error)) from None
+
+    return read
 
 
 def _place(ffi: Any, struct_name: str, name: str) -> Read:

@@ -10,6 +10,8 @@ from mrhsm_p11.errors import (
     CryptokiError,
     DataLenRange,
     EncryptedDataLenRange,
+    PinIncorrect,
+    PinLenRange,
     SignatureLenRange,
     WrappedKeyLenRange,
 )
@@ -33,6 +35,7 @@ class Role(enum.Enum):
     MESSAGE = "pointer and length of a message's parameter, read and written"
     NO_MESSAGE = "pointer and length of a message's parameter, which ought to be NULL"
     TEMPLATE = "attributes with values"
+    SOUGHT = "attributes with values that objects are looked for by"
     INITIALIZE_ARGS = "the argument of C_Initialize"
     RESERVED = "a pointer that ought to be NULL"
     DROPPED = "nothing that we use"
@@ -98,6 +101,7 @@ EXCEPTIONS = {
     ("C_InitToken", "pLabel"): (Role.LABEL, 1),
     ("C_OpenSession", "pApplication"): (Role.DROPPED, 1),
     ("C_GetAttributeValue", "pTemplate"): (Role.WANTED, 2),
+    ("C_FindObjectsInit", "pTemplate"): (Role.SOUGHT, 2),
     ("C_FindObjects", "phObject"): (Role.FOUND, 3),
     ("C_DeriveKey", "phKey"): (Role.RESULT_OR_NONE, 1),
     ("C_GenerateRandom", "RandomData"): (Role.FILL, 2),
@@ -122,12 +126,18 @@ EXCEPTIONS = {
     ("C_AsyncJoin", "pFunctionName"): (Role.NAME, 1),
 }
 
-# Input whose length has an error of its own.
-TOO_LONG: dict[str, ErrorClass] = {
+# Input whose length has an error of its own: by argument, or by function and argument.
+TOO_LONG: dict[str | tuple[str, str], ErrorClass] = {
+    ("C_DecapsulateKey", "pCiphertext"): WrappedKeyLenRange,
+    ("C_Login", "pPin"): PinIncorrect,  # CKR_PIN_LEN_RANGE is for functions that set a PIN
+    ("C_LoginUser", "pPin"): PinIncorrect,
     "pCiphertext": EncryptedDataLenRange,
     "pCiphertextPart": EncryptedDataLenRange,
     "pEncryptedData": EncryptedDataLenRange,
     "pEncryptedPart": EncryptedDataLenRange,
+    "pNewPin": PinLenRange,
+    "pOldPin": PinIncorrect,
+    "pPin": PinLenRange,
     "pSignature": SignatureLenRange,
     "pWrappedKey": WrappedKeyLenRange,
 }
@@ -148,7 +158,9 @@ def plan(name: str, prototype: Prototype) -> tuple[Step, ...]:
             role, width = SINGLE[kind], 1
         else:
             raise LookupError(f"{name}: no row says what {kind} {argument} is")
-        too_long = TOO_LONG.get(argument, DataLenRange) if role in (Role.BYTES, Role.LAST_INPUT) else DataLenRange
+        too_long: ErrorClass = DataLenRange
+        if role in (Role.BYTES, Role.LAST_INPUT, Role.PIN):
+            too_long = TOO_LONG.get((name, argument)) or TOO_LONG.get(argument, DataLenRange)
         steps.append(Step(role, index, width, kind, too_long))
         index += width
     return tuple(steps)

@@ -28,7 +28,9 @@ def checked_count(pointer: Any, count: int) -> None:
         raise ArgumentsBad(f"{count} attributes{'' if pointer else ' at NULL'}")
 
 
-def template_reader(ffi: Any) -> Callable[[Any, int], Template]:
+def template_reader(
+    ffi: Any, contradiction: type[CryptokiError] = TemplateInconsistent
+) -> Callable[[Any, int], Template]:
     """Return what turns (CK_ATTRIBUTE_PTR, count) into a template."""
     buffer, cast = ffi.buffer, ffi.cast
     pointer_type, size = ffi.typeof("CK_ATTRIBUTE *"), ffi.sizeof("CK_ATTRIBUTE")
@@ -54,7 +56,7 @@ def template_reader(ffi: Any) -> Callable[[Any, int], Template]:
             attribute = pointer[index]
             new = value(attribute, depth)
             if template.setdefault(attribute.type, new) != new:
-                raise TemplateInconsistent(f"{CKA.name(attribute.type)} has two values")
+                raise contradiction(f"{CKA.name(attribute.type)} has two values")
         return template
 
     return read

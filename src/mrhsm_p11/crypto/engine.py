@@ -192,7 +192,7 @@ def encapsulate(row: MechanismRow, parameter: AnyParameter, public: Secret) -> t
 def decapsulate(
     row: MechanismRow, parameter: AnyParameter, private: Secret, encapsulated: bytes | memoryview
 ) -> Secret:
-    """Return the secret of an encapsulation. Raises EncryptedDataLenRange."""
+    """Return the secret of an encapsulation. Raises WrappedKeyLenRange."""
     return families.encapsulation(row.family).decapsulate(parameter, private, encapsulated)
 
 

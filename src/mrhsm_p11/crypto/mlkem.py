@@ -13,7 +13,7 @@ from mrhsm_p11.crypto import checks, keys
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.crypto.containers import open_public
 from mrhsm_p11.crypto.lattices import BY_OID
-from mrhsm_p11.errors import EncryptedDataLenRange, KeyTypeInconsistent
+from mrhsm_p11.errors import KeyTypeInconsistent, UnwrappingKeyTypeInconsistent, WrappedKeyLenRange
 from mrhsm_p11.secret import Secret
 
 
@@ -36,13 +36,13 @@ def encapsulate(parameter: AnyParameter, public: Secret) -> tuple[Secret, bytes]
 def decapsulate(parameter: AnyParameter, private: Secret, encapsulated: bytes | memoryview) -> Secret:
     """Return the secret of an encapsulation; of one that is forged, FIPS 203 says, a random-looking other.
 
-    Raises MechanismParamInvalid, KeyTypeInconsistent, EncryptedDataLenRange.
+    Raises MechanismParamInvalid, UnwrappingKeyTypeInconsistent, WrappedKeyLenRange.
     """
     checks.no_parameter(parameter)
     key = keys.private(private)
     if not isinstance(key, MLKEM768PrivateKey | MLKEM1024PrivateKey):
-        raise KeyTypeInconsistent("not an ML-KEM private key")
+        raise UnwrappingKeyTypeInconsistent("not an ML-KEM private key")
     try:
         return Secret(key.decapsulate(bytes(encapsulated)))
     except ValueError:
-        raise EncryptedDataLenRange(f"an encapsulation for this key has not {len(encapsulated)} bytes") from None
+        raise WrappedKeyLenRange(f"an encapsulation for this key has not {len(encapsulated)} bytes") from None

@@ -66,7 +66,11 @@ SIGN_RECOVER = Purpose("sign_recover", CKF.SIGN_RECOVER, CKA.SIGN_RECOVER, (CKO.
 VERIFY_RECOVER = Purpose("verify_recover", CKF.VERIFY_RECOVER, CKA.VERIFY_RECOVER, (CKO.PUBLIC_KEY,), True)
 DERIVE = Purpose("derive", CKF.DERIVE, CKA.DERIVE, _INNER, False, in_one_call=True)
 ENCAPSULATE = Purpose("encapsulate", CKF.ENCAPSULATE, CKA.ENCAPSULATE, (CKO.PUBLIC_KEY,), False)
-DECAPSULATE = Purpose("decapsulate", CKF.DECAPSULATE, CKA.DECAPSULATE, (CKO.PRIVATE_KEY,), True, in_one_call=True)
+DECAPSULATE = Purpose(
+    *("decapsulate", CKF.DECAPSULATE, CKA.DECAPSULATE, (CKO.PRIVATE_KEY,), True),
+    *_UNWRAPPING,  # PKCS #11 3.2, "C_DecapsulateKey": its codes are those of C_UnwrapKey
+    in_one_call=True,
+)
 MESSAGE_ENCRYPT = Purpose("message_encrypt", CKF.MESSAGE_ENCRYPT, CKA.ENCRYPT, _OUTER, False)
 MESSAGE_DECRYPT = Purpose("message_decrypt", CKF.MESSAGE_DECRYPT, CKA.DECRYPT, _INNER, True)
 MESSAGE_SIGN = Purpose("message_sign", CKF.MESSAGE_SIGN, CKA.SIGN, _INNER, False)
