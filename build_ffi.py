@@ -171,6 +171,7 @@ _BEFORE_PYTHON: dict[str, str] = {
     "C_Verify": "datapath_check(STEP_ONCE, {all})",
     "C_VerifyFinal": "datapath_check(STEP_FINAL, {session}, NULL, 0, {rest})",
     "C_GenerateRandom": "datapath_random({all})",
+    "C_WrapKey": "datapath_wrap({all})",
 }
 
 # What Python may ask of the C front: see the first three in boot.c, answers_end in answers.c, serve_host in isolated.c,
@@ -191,6 +192,8 @@ void datapath_open(CK_ULONG handle, CK_ULONG token);
 void datapath_cancel(CK_ULONG handle, int closed);
 CK_ULONG datapath_changes(void);
 int datapath_grant(CK_ULONG seen, const struct terms *terms, const CK_BYTE *key, CK_ULONG key_bytes);
+int datapath_grant_wrap(CK_ULONG seen, const struct terms *terms, const CK_BYTE *wrapping, CK_ULONG wrapping_bytes,
+                        CK_OBJECT_HANDLE key, CK_ULONG mark, const CK_BYTE *plain, CK_ULONG plain_bytes);
 void datapath_end_key(CK_ULONG mark);
 void datapath_end_all(void);
 int datapath_begin(int family, CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE key, CK_MECHANISM_TYPE mechanism,

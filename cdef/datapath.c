@@ -290,3 +290,5 @@ static struct context *context_copy(const struct context *context)
     context_free(copy);
     return NULL;
 }
+
+#include "datapath_wrap.c"

@@ -11,7 +11,16 @@
 #define PASS (~1UL)
 
 /* The families of operations that C may serve. */
-enum family { FAMILY_ENCRYPT, FAMILY_DECRYPT, FAMILY_DIGEST, FAMILY_SIGN, FAMILY_VERIFY, FAMILY_COUNT };
+enum family {
+    FAMILY_ENCRYPT,
+    FAMILY_DECRYPT,
+    FAMILY_DIGEST,
+    FAMILY_SIGN,
+    FAMILY_VERIFY,
+    FAMILY_COUNT,
+    FAMILY_WRAP = FAMILY_COUNT, /* no operation, one call: the wrapping key, */
+    FAMILY_WRAPPED              /* and what it wraps */
+};
 
 /* A call of an operation, after C_<X>Init. */
 enum step { STEP_ONCE, STEP_UPDATE, STEP_FINAL };
@@ -24,7 +33,10 @@ enum method {
     METHOD_AEAD,   /* a byte for a byte, then a tag; nothing is given out before the tag is right */
     METHOD_DIGEST,
     METHOD_HMAC,
-    METHOD_CMAC
+    METHOD_CMAC,
+    METHOD_KEYWRAP,        /* RFC 3394 */
+    METHOD_KEYWRAP_PADDED, /* the same, filled up as PKCS #7 says */
+    METHOD_KEYWRAP_KWP     /* RFC 5649 */
 };
 
 /* What a mechanism's parameter is. */

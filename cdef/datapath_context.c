@@ -29,14 +29,15 @@ struct context {
 
 static int is_cipher(const struct context *context)
 {
-    return context->terms.family == FAMILY_ENCRYPT || context->terms.family == FAMILY_DECRYPT;
+    return context->terms.family == FAMILY_ENCRYPT || context->terms.family == FAMILY_DECRYPT ||
+           context->terms.family == FAMILY_WRAP;
 }
 
 /* ---- the key in its context ---- */
 
 static int put_cipher_key(struct context *context, void *cipher, const CK_BYTE *key)
 {
-    int encrypt = context->terms.family == FAMILY_ENCRYPT;
+    int encrypt = context->terms.family != FAMILY_DECRYPT;
 
     context->evp = openssl.EVP_CIPHER_CTX_new();
     return context->evp && openssl.EVP_CipherInit_ex2(context->evp, cipher, key, NULL, encrypt, NULL) == 1 &&

@@ -4,11 +4,12 @@
  * by any change is refused, so none can outlive what it rests on. One that stands is ended by a counter of its own key,
  * by that of all (the epoch), or by its lease. */
 
-enum { KEY_BYTES = 128, WAYS = 4, SETS = 64, MARKS = 1024, VAULT_HEAD = 4096 };
+enum { KEY_BYTES = 128, WAYS = 4, WRAPPED_SETS = 16, SETS = 64 + WRAPPED_SETS, MARKS = 1024, VAULT_HEAD = 4096 };
 
 struct grant {
     struct terms terms;
     CK_ULONG serial; /* of the key as it was granted: the same again is the same grant; 0: none */
+    CK_ULONG under;  /* of a key that is wrapped: the serial of its wrapping key */
     CK_ULONG epoch, generation;
     uint64_t until_ms;
     CK_ULONG used;
@@ -96,9 +97,12 @@ static int is_for(const struct terms *terms, int family, CK_OBJECT_HANDLE key, C
     return terms->key == key && terms->mechanism == mechanism && terms->family == family;
 }
 
+/* Keys that are wrapped have sets of their own: a host that wraps thousands drives out none that it works with. */
 static size_t set_of(int family, CK_OBJECT_HANDLE key, CK_MECHANISM_TYPE mechanism)
 {
-    return (key * 31 + mechanism * 7 + (CK_ULONG)family) % SETS * WAYS;
+    if (family == FAMILY_WRAPPED)
+        return (SETS - WRAPPED_SETS + key % WRAPPED_SETS) * WAYS;
+    return (key * 31 + mechanism * 7 + (CK_ULONG)family) % (SETS - WRAPPED_SETS) * WAYS;
 }
 
 static void wipe_grant(size_t place)
@@ -152,21 +156,26 @@ static enum granted put_grant(const struct terms *terms, const CK_BYTE *key, CK_
     return GRANTED;
 }
 
+/* GRANTED: nothing speaks against a grant; the grants' mutex is held. */
+static enum granted may_grant(CK_ULONG seen, const struct terms *terms, CK_ULONG key_bytes)
+{
+    if (key_bytes > KEY_BYTES || terms->mark > MARKS)
+        return GRANT_UNFIT;
+    if (!present_epoch() || seen != atomic_load(&changes))
+        return GRANT_OVERTAKEN;
+    if (key_bytes && !vault_is_locked)
+        return GRANT_WITHOUT_LOCKED_MEMORY;
+    return openssl_bound() ? GRANTED : GRANT_WITHOUT_OPENSSL;
+}
+
 /* For the Python side: `seen` is what datapath_changes() said before it looked. */
 static int datapath_grant(CK_ULONG seen, const struct terms *terms, const CK_BYTE *key, CK_ULONG key_bytes)
 {
     enum granted made;
 
-    if (key_bytes > KEY_BYTES || terms->mark > MARKS)
-        return GRANT_UNFIT;
     pthread_mutex_lock(&grants.mutex);
-    if (!present_epoch() || seen != atomic_load(&changes))
-        made = GRANT_OVERTAKEN;
-    else if (key_bytes && !vault_is_locked)
-        made = GRANT_WITHOUT_LOCKED_MEMORY;
-    else if (!openssl_bound())
-        made = GRANT_WITHOUT_OPENSSL;
-    else
+    made = may_grant(seen, terms, key_bytes);
+    if (made == GRANTED)
         made = put_grant(terms, key, key_bytes);
     pthread_mutex_unlock(&grants.mutex);
     return made;

@@ -29,6 +29,13 @@ class Grant(NamedTuple):
     spared: tuple[bytes, ...] = ()  # initialisation vectors that are Python's alone
 
 
+class Wrapped(NamedTuple):
+    """A key that a granted one may wrap."""
+
+    key: int
+    mark: int
+
+
 class UnderWay(NamedTuple):
     """An operation that C has begun: its engine from here on, and whether it has seen input."""
 
@@ -61,6 +68,10 @@ class DataPath:
 
     def grant(self, seen: int, grant: Grant, key: memoryview) -> bool:
         """Let C use a key. False where it cannot, or something has changed meanwhile."""
+        return False
+
+    def grant_wrap(self, seen: int, grant: Grant, wrapping: memoryview, wrapped: Wrapped, plain: memoryview) -> bool:
+        """Let C wrap a key with the one that `grant` is for. False as of `grant`."""
         return False
 
     def begin(self, family: str, session: int, key: int, mechanism: int, parameter: tuple[bytes, bytes, int]) -> bool:

@@ -1,4 +1,4 @@
-/* The data path without Python, for sanitizers: threads encrypt, sign and digest while others end grants, close and open
+/* The data path without Python, for sanitizers: threads encrypt, wrap, sign and digest while others end grants, close and open
  * sessions, take operations over, stop and start. Arguments: seconds. Prints "fine" and how many calls were served. */
 #define _GNU_SOURCE
 #include <stddef.h>
@@ -96,6 +96,23 @@ static void sink(int family, CK_ULONG session, CK_OBJECT_HANDLE key)
         atomic_fetch_add(&done, 1);
 }
 
+/* Two keys of different marks, either of which may go meanwhile. */
+static void wrap_once(CK_ULONG session, CK_OBJECT_HANDLE wrapping, CK_OBJECT_HANDLE key)
+{
+    static const CK_BYTE right[8] = {0x16, 0xe2, 0xc6, 0xa7, 0xb5, 0xe7, 0x8d, 0x34};
+    struct terms terms = {.token = TOKEN, .key = wrapping, .mechanism = CKM_AES_KEY_WRAP, .family = FAMILY_WRAP,
+                          .method = METHOD_KEYWRAP, .mark = wrapping, .lease_ms = 1000, .algorithm = "AES-256-WRAP"};
+    CK_MECHANISM mechanism = {CKM_AES_KEY_WRAP, NULL, 0};
+    CK_ULONG seen = datapath_changes(), out_bytes = 40;
+    CK_BYTE out[40];
+
+    datapath_grant_wrap(seen, &terms, key_bytes, sizeof key_bytes, key, key, key_bytes, sizeof key_bytes);
+    if (datapath_wrap(session, &mechanism, wrapping, key, out, &out_bytes) != CKR_OK)
+        return;
+    expect(out_bytes == sizeof out && memcmp(out, right, sizeof right) == 0, "wrapped otherwise");
+    atomic_fetch_add(&done, 1);
+}
+
 static void *work(void *number)
 {
     CK_ULONG at = (CK_ULONG)number;
@@ -106,6 +123,7 @@ static void *work(void *number)
         CK_BYTE random[16];
 
         crypt_once(session, key);
+        wrap_once(session, key, (key + 1) % KEYS + 100);
         sink(FAMILY_SIGN, session, key);
         sink(FAMILY_DIGEST, session, CK_INVALID_HANDLE);
         datapath_random(session, random, sizeof random);
@@ -170,6 +188,8 @@ int main(int count, char **arguments)
         datapath_open(i, TOKEN);
     crypt_once(1, 100);
     expect(atomic_load(&done) == 1, "nothing served");
+    wrap_once(1, 100, 101);
+    expect(atomic_load(&done) == 2, "nothing wrapped");
     if (count > 2)
         for (int i = 0; i < 20; i++)
             fork_once();

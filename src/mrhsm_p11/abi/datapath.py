@@ -7,7 +7,7 @@ from typing import Any
 from mrhsm_p11 import datapath, log
 from mrhsm_p11.constants import CKR
 from mrhsm_p11.crypto.base import Cipher, Digest, Input, Signer, Verifier
-from mrhsm_p11.datapath import DataPath, Grant, UnderWay
+from mrhsm_p11.datapath import DataPath, Grant, UnderWay, Wrapped
 from mrhsm_p11.errors import (
     CryptokiError,
     DataLenRange,
@@ -59,13 +59,20 @@ class NativePath(DataPath):
         return int(self._lib.datapath_changes())
 
     def grant(self, seen: int, grant: Grant, key: memoryview) -> bool:
-        terms = self._ffi.new(
+        return self._granted(self._lib.datapath_grant(seen, self._terms(grant), self._ffi.from_buffer(key), len(key)))
+
+    def grant_wrap(self, seen: int, grant: Grant, wrapping: memoryview, wrapped: Wrapped, plain: memoryview) -> bool:
+        keys = self._ffi.from_buffer(wrapping), len(wrapping), *wrapped, self._ffi.from_buffer(plain), len(plain)
+        return self._granted(self._lib.datapath_grant_wrap(seen, self._terms(grant), *keys))
+
+    def _terms(self, grant: Grant) -> Any:
+        return self._ffi.new(
             "struct terms *",
             {
                 "token": grant.token,
                 "key": grant.key,
                 "mechanism": grant.mechanism,
-                "family": _NUMBERS[grant.family],
+                "family": getattr(self._lib, f"FAMILY_{grant.family.upper()}"),
                 "method": getattr(self._lib, f"METHOD_{grant.method}"),
                 "shape": getattr(self._lib, f"SHAPE_{grant.shape}"),
                 "size": grant.size,
@@ -75,7 +82,8 @@ class NativePath(DataPath):
                 "spared": grant.spared,
             },
         )
-        made = self._lib.datapath_grant(seen, terms, self._ffi.from_buffer(key), len(key))
+
+    def _granted(self, made: int) -> bool:
         if made in self._untold:
             log.warning(self._untold.pop(made))
         return bool(made == self._lib.GRANTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from mrhsm_p11 import log
+from mrhsm_p11 import datapath, log
 from mrhsm_p11.constants import CKA, CKF, CKO
 from mrhsm_p11.crypto import engine, material, secret_keys
 from mrhsm_p11.crypto.base import KeptKey
@@ -27,7 +27,7 @@ from mrhsm_p11.parameters import Mechanism
 from mrhsm_p11.parameters.symmetric import CCMWrapParams, GCMWrapParams
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import Store
-from mrhsm_p11.token import cluster_objects, provider, rules, usage
+from mrhsm_p11.token import cluster_objects, grants, provider, rules, usage
 from mrhsm_p11.token.objects import Object, kind_of
 from mrhsm_p11.token.operations import Buffer, Outcome
 from mrhsm_p11.token.rules import Origin, Template, Values
@@ -89,13 +89,18 @@ def generate_key_pair(
 
 
 def wrap_key(session: int, mechanism: Mechanism | None, wrapping_key: int, key: int, room: int | None) -> Outcome:
-    token = provider.session(session).token
+    """Wrap here; what a session asks for a second time, C does from then on."""
+    found = provider.session(session)
     asked = given(mechanism)
-    row, wrapping = usage.permit(token, usage.WRAP, asked, wrapping_key)
-    wrapped = usage.find_key(token, key)
+    seen = datapath.path.changes()
+    row, wrapping = usage.permit(found.token, usage.WRAP, asked, wrapping_key)
+    wrapped = usage.find_key(found.token, key)
     require_wrappable(row, wrapping, wrapped)
     plain = wrapped.key()
     kek = wrapping.key()
+    this, last, found.wrapped = (row.type, wrapping_key, key), found.wrapped, (row.type, wrapping_key, key)
+    if this == last:
+        grants.wrap(found, row, (wrapping, wrapped), (kek, plain), seen)
     needed = engine.wrapped_size(row, _without_generator(asked.parameter), len(plain), kek)
     if room is None or room < needed:
         return needed

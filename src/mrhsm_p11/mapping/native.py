@@ -29,6 +29,14 @@ _AES = {
     ("cmac", "cmac"): Native("CMAC", "NONE", "AES-{}-CBC"),
     ("cmac", "cmac-general"): Native("CMAC", "LENGTH", "AES-{}-CBC"),
 }
+_AES_WRAPS = {
+    ("block", "ecb"): Native("BLOCKS", "NONE", "AES-{}-ECB"),
+    ("block", "cbc"): Native("BLOCKS", "VECTOR", "AES-{}-CBC"),
+    ("block", "cbc-pad"): Native("PADDED", "VECTOR", "AES-{}-CBC"),
+    ("keywrap", "kw"): Native("KEYWRAP", "NONE", "AES-{}-WRAP"),
+    ("keywrap", "kw-pkcs7"): Native("KEYWRAP_PADDED", "NONE", "AES-{}-WRAP"),
+    ("keywrap", "kwp"): Native("KEYWRAP_KWP", "NONE", "AES-{}-WRAP-PAD"),
+}
 _HASHED = {
     ("digest", ""): Native("DIGEST", "NONE"),
     ("mac", "hmac"): Native("HMAC", "NONE"),
@@ -60,3 +68,9 @@ def native(row: MechanismRow, key_bits: int = 0) -> tuple[Native, int] | None:
     if row.key_types == (CKK.AES,) and (found := _AES.get((row.family, row.mode))) is not None:
         return found._replace(algorithm=found.algorithm.format(key_bits)), AES_BLOCK
     return None
+
+
+def native_wrap(row: MechanismRow, key_bits: int) -> Native | None:
+    """Return how C wraps secret keys with a mechanism; None where it does not."""
+    found = _AES_WRAPS.get((row.family, row.mode)) if row.key_types == (CKK.AES,) else None
+    return found and found._replace(algorithm=found.algorithm.format(key_bits))

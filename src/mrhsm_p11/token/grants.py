@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from mrhsm_p11 import datapath
-from mrhsm_p11.constants import CK, CKA
+from mrhsm_p11.constants import CK, CKA, CKO
 from mrhsm_p11.crypto.base import KeptKey, Key
-from mrhsm_p11.datapath import KEYLESS_MARK, Grant
+from mrhsm_p11.datapath import KEYLESS_MARK, Grant, Wrapped
 from mrhsm_p11.mapping.codecs import ULONG_BYTES
-from mrhsm_p11.mapping.native import Native, native
+from mrhsm_p11.mapping.native import Native, native, native_wrap
 from mrhsm_p11.parameters.symmetric import CTRParams, GCMParams
 from mrhsm_p11.store.base import KeyState
 from mrhsm_p11.token import cluster_objects
@@ -49,6 +49,20 @@ def begin(
         return False
     grant = _grant(session, row, family, how, key.handle, datapath.mark_of(key.uid), lease_s)
     return _begin(session, grant, held.view(), asked.parameter, seen)
+
+
+def wrap(session: Session, row: MechanismRow, keys: tuple[Object, Object], held: tuple[Key, Key], seen: int) -> None:
+    """Let C wrap the second key with the first, which may be done, for as long as what says so holds."""
+    (wrapping, wrapped), (kek, plain) = keys, held
+    if isinstance(kek, KeptKey) or isinstance(plain, KeptKey) or wrapped.cls != CKO.SECRET_KEY:
+        return
+    how, lease_s = native_wrap(row, len(kek) * 8), min(_lease_s(wrapping), _lease_s(wrapped))
+    if how is None or lease_s <= 0 or not row.allows(len(kek) * 8):
+        return
+    grant = _grant(session, row, "wrap", (how, 0), wrapping.handle, datapath.mark_of(wrapping.uid), lease_s)
+    datapath.path.grant_wrap(
+        seen, grant, kek.view(), Wrapped(wrapped.handle, datapath.mark_of(wrapped.uid)), plain.view()
+    )
 
 
 def _grant(

@@ -27,7 +27,7 @@ STATES = {
 class Session:
     """One session of a token. At most one operation of each family is active in it, here or in the C front."""
 
-    __slots__ = ("device_error", "found", "handle", "messages", "operations", "token", "writable")
+    __slots__ = ("device_error", "found", "handle", "messages", "operations", "token", "wrapped", "writable")
 
     def __init__(self, handle: int, token: Token, *, writable: bool) -> None:
         self.handle = handle
@@ -36,6 +36,7 @@ class Session:
         self.operations: dict[str, Active] = {}
         self.messages: dict[str, Messages] = {}  # processes of many messages
         self.found: list[int] | None = None  # handles still to be given, last first; None: no search is active
+        self.wrapped: tuple[int, int, int] | None = None  # mechanism and keys of the last C_WrapKey
         self.device_error = 0
 
     @property
