@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from fix_appliance import Appliance, Certificates, Server, StockAppliance
 
+from mrhsm_p11.config import DATAPATH_VARIABLE
+
 CLUSTER = "clients.example"
 SO_PIN = "so-secret"
 LIMIT_S = 60.0
@@ -37,7 +39,8 @@ class ClientToken:
     @property
     def environment(self) -> dict[str, str]:
         # Only what a daemon has: the user's own PKCS #11 settings must not answer in our place.
-        return {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8", "MAPR_HOME": str(self.home)}
+        home, switch = str(self.home), {name: os.environ[name] for name in (DATAPATH_VARIABLE,) if name in os.environ}
+        return switch | {"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8", "MAPR_HOME": home}
 
     @property
     def serial(self) -> str:

@@ -14,6 +14,7 @@ from handshakes import Handshakes
 from outcome import Outcome
 from part import main
 from places import LABEL, Place, need, need_file
+from places import SETTINGS as LOGGED
 from prefork import KINDS, WORKERS, Kind, running
 from steps import Steps
 from workshop import Workshop
@@ -95,7 +96,7 @@ class Story:
     def reloaded(self, keys: Keys, isolated: bool = False) -> Counter[str]:
         """Reload under load; return the handshakes that failed. Raises AssertionError."""
         if self.place.mrhsm:
-            (self.place.folder / "conf" / "maprhsm.conf").write_text(ISOLATED if isolated else "")
+            (self.place.folder / "conf" / "maprhsm.conf").write_text(LOGGED + (ISOLATED if isolated else ""))
         settings = {"OPENSSL_CONF": str(self.place.folder / "engine.cnf")}
         certificates = [certificate for certificate, _ in keys]
         with running(self.kind, self.place, keys, **settings) as server, Handshakes(server.port, certificates) as load:

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 
 from outcome import Outcome, load_all
-from part import RESULTS
+from part import RESULTS, RESULTS_OFF
 from places import PLACES
 from workshop import PROJECT
 
@@ -38,6 +38,9 @@ What suites that we did not write, and real consumers, say of the module on each
 the same run. `make conformance` repeats it; this page is written by `conformance/pkcs11/matrix.py` from its results.
 *Expected* are failures that the suite itself expects, or that are right: those are listed below, each with its reason.
 """
+_BOTH_WAYS = """`MRHSM_DATAPATH=0 make conformance` has Python serve all calls (docs/adr/0025), with the same answers.
+Counted are the calls that C has served, in processes that came to C_Finalize; with the data path off, one of them fails
+its suite."""
 
 
 def _cell(outcome: Outcome | None) -> str:
@@ -58,6 +61,18 @@ def suites_table(outcomes: list[Outcome]) -> list[str]:
     suites = sorted({each.suite for each in outcomes}, key=str.lower)
     cells = {suite: [_cell(found.get((suite, place))) for place in PLACES] for suite in suites}
     return lines + [f"| {suite} | {' | '.join(row)} |" for suite, row in cells.items()]
+
+
+def both_ways_table(on: list[Outcome], off: list[Outcome]) -> list[str]:
+    """Return suite and store x data path on and off, for what was run with it off in a place of ours."""
+    found = {(each.suite, each.place): each for each in on}
+    ran = [each for each in off if each.place != "softhsm" and not each.not_run]
+    rows = []
+    for each in sorted(ran, key=lambda each: (each.suite.lower(), each.place)):
+        other = found.get((each.suite, each.place))
+        counted = f"{_cell(other)} | {other.in_c if other else ''} | {_cell(each)} | {each.in_c}"
+        rows.append(f"| {each.suite} | {each.place} | {counted} |")
+    return ["| suite | store | on | calls in C | off | calls in C |", "|---" * 6 + "|", *rows] if rows else ["Not run."]
 
 
 def failures_table(outcomes: list[Outcome]) -> list[str]:
@@ -117,7 +132,7 @@ def _sizes(row: MechanismRow) -> str:
     return f"{size} {unit}{', legacy' if row.legacy else ''}"
 
 
-def page(outcomes: list[Outcome]) -> str:
+def page(outcomes: list[Outcome], off: list[Outcome]) -> str:
     """Return docs/conformance.md."""
     stores = "the same on the file store and on KMIP, where keys are cached; those of *legacy* go with `legacy = false`"
     custody = (
@@ -128,6 +143,8 @@ def page(outcomes: list[Outcome]) -> str:
         _HEAD.rstrip(),
         "## Suites",
         "\n".join(suites_table(outcomes)),
+        f"## With the data path on and off\n\n{_BOTH_WAYS}",
+        "\n".join(both_ways_table(outcomes, off)),
         "## What fails",
         "\n".join(failures_table(outcomes)),
         "## What is right as it is",
@@ -154,7 +171,7 @@ def main() -> int:
     if not outcomes:
         print(f"no results in {RESULTS}: run make conformance first", file=sys.stderr)
         return 1
-    PAGE.write_text(page(outcomes))
+    PAGE.write_text(page(outcomes, load_all(RESULTS_OFF)))
     README.write_text(readme(README.read_text(), outcomes))
     print(f"{PAGE.relative_to(PROJECT)} and README.md written from {len(outcomes)} results")
     return 0

@@ -14,12 +14,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mrhsm_p11.config import DATAPATH_VARIABLE
+
 LABEL = "conformance"
+SETTINGS = '[log]\nlevel = "info"\n'  # says how many calls C has served
 SOFTHSM = tuple(
     Path(folder) / "softhsm" / "libsofthsm2.so" for folder in ("/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib64")
 )
 # What a host gives a module; nothing of the user's own PKCS #11 settings.
 _PASSED_ON = ("PATH", "LANG", "JAVA_HOME", "PYENV_ROOT")
+_SERVED = re.compile(r" info (\d+)\.\d+ (\d+) calls served in C so far$", re.MULTILINE)
 
 
 class Absent(Exception):
@@ -49,6 +53,12 @@ class Place:
     def environment(self) -> dict[str, str]:
         passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         return {**passed_on, "HOME": str(self.folder), "LC_ALL": "C.UTF-8", **self.extra}
+
+    def served_in_c(self) -> int:
+        """Return how many calls the data path has served, of hosts that have called C_Finalize: our log says it."""
+        log = self.folder / "logs" / "mrhsm.log"
+        said = _SERVED.findall(log.read_text(errors="replace")) if log.exists() else []
+        return sum({process: int(count) for process, count in said}.values())
 
     def run(
         self, *command: object, limit_s: float = 120.0, cwd: Path | None = None, **more: str
@@ -117,10 +127,13 @@ def _mrhsm(place: Place, *words: object) -> str:
     return _checked(place.run(sys.executable, "-m", "mrhsm_p11.cli.main", *words))
 
 
-def _home(folder: Path) -> Path:
+def _home(folder: Path) -> dict[str, str]:
+    """Make a MAPR_HOME; return what hosts are to know of it, and the data path's switch where there is one."""
     (folder / "conf").mkdir(parents=True)
     (folder / "logs").mkdir()
-    return folder
+    (folder / "conf" / "maprhsm.conf").write_text(SETTINGS)
+    switch = {name: os.environ[name] for name in (DATAPATH_VARIABLE,) if name in os.environ}
+    return {"MAPR_HOME": str(folder), **switch}
 
 
 def _our_module() -> Path:
@@ -132,7 +145,7 @@ def _our_module() -> Path:
 @contextlib.contextmanager
 def file_store(folder: Path, pins: Pins) -> Iterator[Place]:
     """A token on the file store."""
-    place = Place("file", folder, _our_module(), {"MAPR_HOME": str(_home(folder))}, pins=pins)
+    place = Place("file", folder, _our_module(), _home(folder), pins=pins)
     _mrhsm(place, "init", "-label", LABEL, "-storetype", "file", "-sopin", pins.so, "-userpin", pins.user, "-nopinfile")
     yield place
 
@@ -140,7 +153,7 @@ def file_store(folder: Path, pins: Pins) -> Iterator[Place]:
 @contextlib.contextmanager
 def kmip_store(folder: Path, pins: Pins) -> Iterator[Place]:
     """A token on a KMIP appliance over mutual TLS."""
-    place = Place("kmip", folder, _our_module(), {"MAPR_HOME": str(_home(folder))}, pins=pins)
+    place = Place("kmip", folder, _our_module(), _home(folder), pins=pins)
     command = [sys.executable, "-m", "mrhsm_p11.appliance.main", "-with-parent", "-nosync"]
     command += ["-certs", str(folder / "certs"), "-store", str(folder / "store.sqlite")]
     with (folder / "appliance.log").open("wb") as log:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fix_conformance import FOLDER, Load
@@ -66,3 +67,25 @@ def test_every_excuse_is_of_a_part_and_has_a_reason(load: Load) -> None:
         for pattern, reason in reasons.items():
             re.compile(pattern)
             assert len(reason) > 20
+
+
+@pytest.mark.parametrize("served", [0, 7])
+def test_a_call_served_in_c_fails_a_suite_that_ran_with_the_data_path_off(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: int
+) -> None:
+    part, outcome = load("part"), load("outcome")
+
+    def suite(place: Any, _: object) -> Any:
+        assert place.environment["MRHSM_DATAPATH"] == "0"
+        lines = (f"2026-01-01T00:00:00.000Z info {pid}.8 {count} calls served in C so far" for pid, count in said)
+        (place.folder / "logs" / "mrhsm.log").write_text("\n".join(lines) + "\n")
+        return outcome.Outcome("", "", passed=1)
+
+    said = ((5, 0), (6, served), (6, served))  # the same process twice
+    monkeypatch.setenv("MRHSM_DATAPATH", "0")
+    monkeypatch.setattr(part, "DATAPATH_OFF", True)
+    monkeypatch.setattr(part, "RESULTS_OFF", tmp_path)
+    monkeypatch.setenv("MRHSM_CONFORMANCE_PLACES", "file")
+    assert part.main("a suite", suite) == (1 if served else 0)
+    (told,) = outcome.load_all(tmp_path)
+    assert (told.in_c, told.failed) == (served, bool(served))

@@ -102,6 +102,20 @@ def test_c_serves_the_mechanism(bench: Bench, row: MechanismRow) -> None:
     assert bench.served(lambda: p11.random(session, 9)) == 1
 
 
+def test_the_log_says_how_many_calls_c_has_served(
+    library_path: Path, token: TokenOnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (token.home / "conf" / "maprhsm.conf").write_text('[log]\nlevel = "info"\n')
+    for on in "10":
+        monkeypatch.setenv("MRHSM_DATAPATH", on)
+        bench = Bench(library_path, token)
+        bench.p11.encrypt(bench.session, CBC, bench.key(), b"text")
+        served = datapath.path.served()
+        bench.p11.finalize()
+        assert (token.home / "logs" / "mrhsm.log").read_text().endswith(f" {served} calls served in C so far\n")
+        assert bool(served) == (on == "1")
+
+
 def test_the_setting_turns_it_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.p11.finalize()
     monkeypatch.setenv("MRHSM_DATAPATH", "0")

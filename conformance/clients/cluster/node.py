@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mrhsm_p11.config import DATAPATH_VARIABLE
+
 LIMIT_S = 60.0
 SKIPPED = 77
 CLUSTER = "conformance.example"
@@ -103,7 +105,8 @@ class Node:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8", "MAPR_HOME": str(self.home)}
+        home, switch = str(self.home), {name: os.environ[name] for name in (DATAPATH_VARIABLE,) if name in os.environ}
+        return switch | {"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8", "MAPR_HOME": home}
 
     def run(self, *command: object, **options: object) -> str:
         """Run a program that must succeed; return its output."""

@@ -118,6 +118,8 @@ def stop() -> None:
     global current
     with _changing:
         require()
+        if log.enabled("info"):
+            log.info(f"{datapath.path.served()} calls served in C so far")
         datapath.stop()
         provider, current = require(), None
         answers.changed()
