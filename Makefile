@@ -12,7 +12,7 @@ help:
 	@echo 'test    all tests, with branch coverage'
 	@echo 'python  the tests of all calls with the data path off: Python serves them all'
 	@echo 'hosts   the forks, exits and threads of tests/host: 2,000 forks, 500 exits, 100,000 threads of each kind'
-	@echo 'sanitize the hosts of tests/host under AddressSanitizer and valgrind: one line a host'
+	@echo 'sanitize the hosts of tests/host under AddressSanitizer and valgrind: one line a host (25 minutes)'
 	@echo 'fuzz    N=100000 calls with arguments by chance, SEED=1; a failing input stays in build/fuzz'
 	@echo 'conformance  independent suites and real consumers; what is not installed is skipped'
 	@echo 'bench   our library, SoftHSM2 and bare libcrypto in one run: bench/results/, the plot in README (12 minutes)'
