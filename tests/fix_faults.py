@@ -26,6 +26,9 @@ class Fault:
     cut_request_after: int | None = None  # reset after so many bytes from the client
     delay_s: float = 0.0  # before each piece from the server
     drip_s: float = 0.0  # between single bytes from the server
+    hang_up: bool = (
+        False  # closed in good order with the server's first piece, then reset: what is sent next has no reader
+    )
 
 
 class FaultProxy:
@@ -39,7 +42,7 @@ class FaultProxy:
         self.faults: list[Fault] = []
         self.default = Fault()
         self.accepted = 0
-        self.cuts = 0  # by cut_after and cut_request_after
+        self.cuts = 0  # by cut_after, cut_request_after and hang_up
         self.host, self.port = HOST, 0
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
@@ -102,6 +105,13 @@ class FaultProxy:
         try:
             while piece := source.recv(65536 if left is None else max(1, min(left, 65536))):
                 if fault is not None and self._over.wait(fault.delay_s):
+                    return
+                if fault is not None and fault.hang_up:
+                    sink.send(piece, socket.MSG_MORE)  # so that the end comes in the same segment
+                    sink.shutdown(socket.SHUT_WR)
+                    self.cuts += 1
+                    reset(sink)
+                    reset(source)
                     return
                 step = 1 if fault is not None and fault.drip_s else len(piece)
                 for start in range(0, len(piece), step):
