@@ -191,7 +191,7 @@ def talk(running: subprocess.Popen[str], silent: socket.socket | None, lines: in
 def environment_of(it: Tool, host: Host, reports: Path, program: Path, library: Path) -> dict[str, str]:
     """Return the environment of a run, but for the place."""
     told = {name: value.format(reports=reports) for name, value in it.environment.items()}
-    environment = {**os.environ, "ASAN_OPTIONS": "", **told}
+    environment = {**os.environ, "HOST_LIMIT_S": str(LIMIT_S / 2), "ASAN_OPTIONS": "", **told}
     environment.pop("MRHSM_CONF", None)
     if program.name in LEAVE_THREADS:
         environment["ASAN_OPTIONS"] += ":detect_leaks=0:fast_unwind_on_malloc=1"

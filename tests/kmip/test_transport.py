@@ -301,13 +301,18 @@ def test_families_alternate() -> None:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_sessions_are_resumed(certificates: Certificates, canned_server: Canned, version: ssl.TLSVersion) -> None:
-    server = canned_server(REPLY, REPLY, maximum=version)
+    """Each with the session of the one whole handshake: every reading of a session costs memory for good."""
+    server = canned_server(*[REPLY] * 4, maximum=version)
     ours = transport(certificates)
-    for resumed in (0, 1):
-        connection = ours.connect(endpoint(server), Deadline(5))
-        assert connection.exchange(REQUEST, Deadline(5)) == REPLY
+    sessions = []
+    for resumed in range(4):
+        connection = ours.connect(endpoint(server), Deadline(60))
+        assert connection.exchange(REQUEST, Deadline(60)) == REPLY
         assert server.resumed == resumed
+        sessions.append(ours.sessions.get(endpoint(server)))
         connection.close()
+    assert sessions[0] is not None
+    assert all(session is sessions[0] for session in sessions)
 
 
 def test_threads_that_connect_at_once_share_their_sessions(
