@@ -258,6 +258,7 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], build: Build) 
             _interfaces(),
             *(f"static CK_RV py_{p.name}({p.declared});" for p in with_python),
             '#include "datapath.c"',
+            '#include "gate.c"',
             '#include "fork.c"',
             '#include "wait.c"',
             '#include "crossing.c"',

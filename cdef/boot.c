@@ -334,9 +334,9 @@ static CK_RV enter(void)
         return Py_IsInitialized() ? CKR_OK : CKR_CRYPTOKI_NOT_INITIALIZED;
     if (UNLIKELY(inside))
         return CKR_FUNCTION_FAILED;
-    gate_enter();
+    call_begin();
     if (UNLIKELY(atomic_load_explicit(&exiting, memory_order_acquire))) {
-        gate_leave();
+        call_end();
         return CKR_CRYPTOKI_NOT_INITIALIZED;
     }
     if (UNLIKELY(!has_thread_state))
@@ -347,7 +347,7 @@ static CK_RV enter(void)
 static CK_RV leave(CK_RV rv)
 {
     if (own_python)
-        gate_leave();
+        call_end();
     return rv;
 }
 

@@ -43,54 +43,26 @@ static void thread_state_make(void)
     pthread_mutex_unlock(&thread_state_mutex);
 }
 
-/* ---- the gate ----
- *
- * Each call holds it for reading; a fork takes it for writing. So no thread is inside Python, OpenSSL or a library's
- * one-time initialiser, whose locks nobody could release in the child, at the moment of the fork. A call lets go of
- * it while it waits on the network (wait.c). */
-#define GATE_INITIALIZER PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
-static pthread_rwlock_t gate = GATE_INITIALIZER;
-static atomic_int waiting;  /* calls outside the gate */
+/* ---- calls ---- */
+
+static atomic_int waiting; /* calls outside the gate */
 
 static __thread int cancel_state;
 
 /* A thread that were cancelled in a call would take the GIL with it: the host's pthread_cancel() waits till the end of
  * the call. */
-static void gate_enter(void)
+static void call_begin(void)
 {
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     inside = 1; /* first: a signal handler that came between would take the gate twice */
-    pthread_rwlock_rdlock(&gate);
+    gate_go_in();
 }
 
-static void gate_leave(void)
+static void call_end(void)
 {
-    pthread_rwlock_unlock(&gate);
+    gate_go_out();
     inside = 0;
     pthread_setcancelstate(cancel_state, NULL);
-}
-
-/* The point in time that pthread_*_timed*lock() takes. */
-static struct timespec in_milliseconds(long milliseconds)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += milliseconds / 1000;
-    until.tv_nsec += milliseconds % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    return until;
-}
-
-/* Wait until no call is inside, but not beyond this; 0 when one still is. */
-static int gate_close(struct timespec until)
-{
-    if (inside)
-        return 0; /* a signal handler that interrupted one of our calls: waiting for ourselves is no use */
-    return pthread_rwlock_timedwrlock(&gate, &until) == 0;
 }
 
 /* ---- fork ---- */
@@ -117,8 +89,8 @@ static void before_fork(void)
     if (atomic_load(&state) != READY || !own_python)
         return;
     fork_kind = FORK_UNSAFE;
-    if (!gate_close(in_milliseconds(FORK_WAIT_MS)))
-        return;
+    if (inside || !gate_close(in_milliseconds(FORK_WAIT_MS)))
+        return; /* inside: a signal handler amid a call, which nobody could wait for */
     pthread_mutex_lock(&thread_state_mutex);
     thread_state_make_locked();
     fork_gil = PyGILState_Ensure();
@@ -134,7 +106,7 @@ static void after_fork_in_parent(void)
         PyOS_AfterFork_Parent();
         PyGILState_Release(fork_gil);
         pthread_mutex_unlock(&thread_state_mutex);
-        pthread_rwlock_unlock(&gate);
+        gate_open();
     }
     pthread_mutex_unlock(&start_mutex);
 }
@@ -143,7 +115,6 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
     static const pthread_mutex_t open_mutex = PTHREAD_MUTEX_INITIALIZER;
-    static const pthread_rwlock_t open_gate = GATE_INITIALIZER;
 
     datapath_after_fork_in_child();
     if (starting_here || (fork_kind == FORK_BY_PYTHON && own_python))
@@ -157,7 +128,7 @@ static void after_fork_in_child(void)
         atomic_store(&state, FAILED);
     inside = 0;
     atomic_store(&waiting, 0);
-    gate = open_gate;
+    gate_after_fork_in_child();
     thread_state_mutex = open_mutex;
     start_mutex = open_mutex;
 }
@@ -177,7 +148,7 @@ static void let_calls_end(void)
 
     for (int naps = EXIT_WAIT_MS / EXIT_NAP_MS; naps > 0 && gate_close(until); naps--) {
         int calls = atomic_load(&waiting);
-        pthread_rwlock_unlock(&gate); /* late callers get in only to see that the process is exiting */
+        gate_open(); /* late callers get in only to see that the process is exiting */
         if (calls == 0)
             return;
         nanosleep(&nap, NULL);

@@ -1,5 +1,5 @@
 /* What the parts of the C front share. All of it is one translation unit: build_ffi.py writes a file that includes
- * native.h, the function lists, datapath.c, fork.c, wait.c, crossing.c, isolate.c, boot.c, answers.c, isolated.c,
+ * native.h, the function lists, datapath.c, gate.c, fork.c, wait.c, crossing.c, isolate.c, boot.c, answers.c, isolated.c,
  * interfaces.c and one stub for each function; cffi adds its glue below. */
 #ifndef MRHSM_NATIVE_H
 #define MRHSM_NATIVE_H

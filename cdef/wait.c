@@ -7,14 +7,14 @@ static void gate_pause(void)
 {
     if (inside) {
         atomic_fetch_add(&waiting, 1);
-        pthread_rwlock_unlock(&gate);
+        gate_go_out();
     }
 }
 
 static void gate_resume(void)
 {
     if (inside) {
-        pthread_rwlock_rdlock(&gate);
+        gate_go_in();
         atomic_fetch_sub(&waiting, 1);
     }
 }

@@ -1,5 +1,6 @@
-/* The data path without Python, for sanitizers: threads encrypt, wrap, sign and digest while others end grants, close and open
- * sessions, take operations over, stop and start. Arguments: seconds. Prints "fine" and how many calls were served. */
+/* The data path and the gate without Python, for sanitizers: threads encrypt, wrap, sign and digest while others end
+ * grants, close and open sessions, take operations over, stop and start, close the gate. Arguments: seconds, and "forks"
+ * to fork behind the closed gate, too. Prints "fine" and how many calls were served. */
 #define _GNU_SOURCE
 #include <stddef.h>
 #include <sys/wait.h>
@@ -8,10 +9,14 @@
 #include "native.h"
 
 #include "datapath.c"
+#include "gate.c"
 
+enum { LONG_MS = 60000 };
 enum { WORKERS = 4, SESSIONS = 6, TOKEN = 7, KEYS = 3 };
 static atomic_int over, wrong;
 static atomic_ulong done;
+static int forks;
+static unsigned long closings; /* no atomic one: what the gate keeps apart may be plain */
 static CK_BYTE key_bytes[32] = "an AES key, thirty-two bytes lon";
 
 static void expect(int truth, const char *what)
@@ -121,15 +126,78 @@ static void *work(void *number)
         CK_ULONG session = at % SESSIONS + 1;
         CK_OBJECT_HANDLE key = at % KEYS + 100;
         CK_BYTE random[16];
+        unsigned long seen;
 
+        gate_go_in();
+        seen = closings;
         crypt_once(session, key);
         wrap_once(session, key, (key + 1) % KEYS + 100);
         sink(FAMILY_SIGN, session, key);
         sink(FAMILY_DIGEST, session, CK_INVALID_HANDLE);
         datapath_random(session, random, sizeof random);
+        expect(seen == closings, "the gate closed amid a call");
+        gate_go_out();
         at += 5;
     }
     return NULL;
+}
+
+/* The child of a fork amid all this has no grants, and may begin anew. */
+static void fork_once(void)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        datapath_after_fork_in_child();
+        gate_after_fork_in_child();
+        gate_go_in();
+        expect(!present_epoch() && !session_lock(1), "a grant in a child");
+        expect(datapath_start(), "start in a child");
+        datapath_open(1, TOKEN);
+        atomic_store(&done, 0);
+        crypt_once(1, 100);
+        expect(atomic_load(&done) == 1, "nothing served in a child");
+        gate_go_out();
+        _exit(atomic_load(&wrong) != 0);
+    }
+    waitpid(child, &status, 0);
+    expect(status == 0, "a child failed");
+}
+
+/* As a fork does, and two may. */
+static void behind_the_gate(void)
+{
+    if (!gate_close(in_milliseconds(LONG_MS))) {
+        expect(0, "the gate did not close");
+        return;
+    }
+    closings++;
+    if (forks && closings % 16 == 0)
+        fork_once();
+    gate_open();
+}
+
+static void *close_often(void *unused)
+{
+    while (!atomic_load(&over)) {
+        behind_the_gate();
+        usleep(500);
+    }
+    return unused;
+}
+
+/* A call that does not leave keeps the gate from closing, for as long as is waited; then it is as before. */
+static void closing_has_a_limit(void)
+{
+    gate_go_in();
+    expect(!gate_close(in_milliseconds(20)), "closed over a call");
+    gate_go_out();
+    gate_go_in(); /* does not wait: it is open */
+    gate_go_out();
+    expect(gate_close(in_milliseconds(LONG_MS)), "not closed with nobody inside");
+    expect(!gate_close(in_milliseconds(20)), "closed twice");
+    gate_open();
 }
 
 static void *disturb(void *unused)
@@ -149,35 +217,17 @@ static void *disturb(void *unused)
                 datapath_open(i, TOKEN);
         }
         datapath_served();
+        if (round % 10 == 0)
+            behind_the_gate();
         usleep(300);
     }
     return unused;
 }
 
-/* The child of a fork amid all this has no grants, and may begin anew. */
-static void fork_once(void)
-{
-    int status = 0;
-    pid_t child = fork();
-
-    if (child == 0) {
-        datapath_after_fork_in_child();
-        expect(!present_epoch() && !session_lock(1), "a grant in a child");
-        expect(datapath_start(), "start in a child");
-        datapath_open(1, TOKEN);
-        atomic_store(&done, 0);
-        crypt_once(1, 100);
-        expect(atomic_load(&done) == 1, "nothing served in a child");
-        _exit(atomic_load(&wrong) != 0);
-    }
-    waitpid(child, &status, 0);
-    expect(status == 0, "a child failed");
-}
-
 int main(int count, char **arguments)
 {
     double seconds = count > 1 ? atof(arguments[1]) : 1.0;
-    pthread_t workers[WORKERS], other;
+    pthread_t workers[WORKERS], others[2];
 
     libcrypto = dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
     if (!libcrypto || !datapath_start()) {
@@ -190,17 +240,20 @@ int main(int count, char **arguments)
     expect(atomic_load(&done) == 1, "nothing served");
     wrap_once(1, 100, 101);
     expect(atomic_load(&done) == 2, "nothing wrapped");
-    if (count > 2)
-        for (int i = 0; i < 20; i++)
-            fork_once();
+    closing_has_a_limit();
+    forks = count > 2;
+    for (int i = 0; forks && i < 20; i++)
+        fork_once();
     for (CK_ULONG i = 0; i < WORKERS; i++)
         pthread_create(&workers[i], NULL, work, (void *)i);
-    pthread_create(&other, NULL, disturb, NULL);
+    pthread_create(&others[0], NULL, disturb, NULL);
+    pthread_create(&others[1], NULL, close_often, NULL);
     usleep((useconds_t)(seconds * 1e6));
     atomic_store(&over, 1);
     for (int i = 0; i < WORKERS; i++)
         pthread_join(workers[i], NULL);
-    pthread_join(other, NULL);
+    for (int i = 0; i < 2; i++)
+        pthread_join(others[i], NULL);
     datapath_stop();
     printf("%s %lu\n", atomic_load(&wrong) ? "wrong" : "fine", (unsigned long)atomic_load(&done));
     return atomic_load(&wrong) != 0;

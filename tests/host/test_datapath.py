@@ -1,4 +1,4 @@
-"""The data path's C raced by ends of grants, closed sessions and forks, under the compiler's sanitizers."""
+"""The C of the data path and the gate raced by ends of grants and sessions and by forks, under sanitizers."""
 
 from __future__ import annotations
 
