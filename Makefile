@@ -13,7 +13,7 @@ help:
 	@echo 'python  the tests of all calls with the data path off: Python serves them all'
 	@echo 'hosts   the forks, exits and threads of tests/host: 2,000 forks, 500 exits, 100,000 threads of each kind'
 	@echo 'sanitize the hosts of tests/host under AddressSanitizer and valgrind: one line a host (25 minutes)'
-	@echo 'fuzz    N=100000 calls with arguments by chance, SEED=1; a failing input stays in build/fuzz'
+	@echo 'fuzz    each call with each fault, then N=100000 with arguments by chance, SEED=1'
 	@echo 'conformance  independent suites and real consumers; what is not installed is skipped'
 	@echo 'bench   our library, SoftHSM2 and bare libcrypto in one run: bench/results/, the plot in README (12 minutes)'
 	@echo 'bench-kmip  codec and session layer beside others'
@@ -49,8 +49,10 @@ sanitize: setup
 N ?= 100000
 SEED ?= 1
 fuzz: setup
+	$(RUN) tools/fuzz.py faults --build address
+	$(RUN) tools/fuzz.py faults --build address --isolation process
 	$(RUN) tools/fuzz.py calls --calls $(N) --seed $(SEED) --strict
-	$(RUN) tools/fuzz.py calls --calls $(N) --seed $(SEED) --isolation process
+	$(RUN) tools/fuzz.py calls --calls $(N) --seed $(SEED) --strict --isolation process
 	$(RUN) tools/fuzz.py walks --calls $(N) --seed $(SEED) --build address
 
 conformance: setup

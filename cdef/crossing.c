@@ -16,6 +16,7 @@
 enum {
     MOST_ARGUMENTS = 10,
     ALIGNMENT = 16,
+    SMALLEST_PAGE = 4096,
     MOST_HEAP = 1 << 26, /* of one buffer; callers may say that they have more room than there is memory */
     SLACK = 1 << 20 /* what an answer may be longer than the longest input */
 };
@@ -351,19 +352,29 @@ static void carry_array(struct walk *walk, void *slot, CK_ULONG count, CK_ULONG 
         carry_structure(walk, place + i * size, layout, outer);
 }
 
-/* The number at what may be no address at all; the kernel tells, by copying it. */
-static CK_ULONG number_if_readable(CK_ULONG address)
+/* Whether there is memory at what may be no address at all: the kernel tells, by copying one byte of each page. */
+static int is_readable(const unsigned char *place, CK_ULONG size)
 {
-    CK_ULONG number = LONGEST + 1; /* which every function refuses */
-    int ends[2];
+    int ends[2], readable = 1;
+    CK_ULONG at = 0;
+    char byte;
 
     if (pipe2(ends, O_CLOEXEC) != 0)
-        return number;
-    if (write(ends[1], (void *)address, sizeof number) == sizeof number && read(ends[0], &number, sizeof number) < 0)
-        number = LONGEST + 1;
+        return 0;
+    while (readable && at < size) {
+        readable = write(ends[1], place + at, 1) == 1 && read(ends[0], &byte, 1) == 1;
+        at = at + 1 == size ? size : at + SMALLEST_PAGE < size ? at + SMALLEST_PAGE : size - 1;
+    }
     close(ends[0]);
     close(ends[1]);
-    return number;
+    return readable;
+}
+
+static CK_ULONG number_if_readable(CK_ULONG address)
+{
+    return is_readable((const unsigned char *)address, sizeof address)
+               ? number_at((const void *)address)
+               : LONGEST + 1; /* which every function refuses */
 }
 
 /* The length of a password may itself be pointed to (PKCS #5 parameters of 2.40). */
@@ -436,9 +447,34 @@ static int carry_sized(struct walk *walk, void *slot, CK_ULONG size, const CK_UL
     return 0;
 }
 
+/* Whether a structure, were it of this layout, and all that it leads to can be read. */
+static int layout_is_readable(const struct crossing *table, const struct crossing_layout *it, const unsigned char *place)
+{
+    if (!is_readable(place, it->size))
+        return 0;
+    for (CK_ULONG i = 0; i < it->count; i++) {
+        const struct crossing_member *member = &table->members[it->first + i];
+        const unsigned char *pointed = pointer_at(place + member->offset);
+        CK_ULONG length = member->kind == MEMBER_NUMBER || !pointed ? 0 : member_length(member, place, NULL);
+
+        if (length <= LONGEST && !is_readable(pointed, length))
+            return 0;
+    }
+    return 1;
+}
+
+/* Which of the layouts is meant, the session's operation tells, on the other side. A caller who errs in it has something
+ * else there, which the function refuses by its size, unread: as it does NULL, which is sent instead. */
 static void carry_message(struct walk *walk, void *slot, CK_ULONG size)
 {
-    if (!carry_sized(walk, slot, size, walk->table->messages, walk->table->message_count))
+    const struct crossing *table = walk->table;
+
+    for (CK_ULONG i = 0; i < table->message_count && !walk->rebuilding && pointer_at(slot); i++) {
+        const struct crossing_layout *it = &table->layouts[table->messages[i]];
+        if (it->size == size && !layout_is_readable(table, it, pointer_at(slot)))
+            put_pointer(slot, NULL);
+    }
+    if (!carry_sized(walk, slot, size, table->messages, table->message_count))
         withhold(walk, slot);
 }
 

@@ -1,10 +1,12 @@
 """Compile and run a fuzz target of tests/fuzz.
 
+    python tools/fuzz.py faults [functions] [--build address] [--isolation process]
     python tools/fuzz.py calls|walks [--build address] [--calls N] [--seed S] [--isolation process] [INPUT ...]
     python tools/fuzz.py walks --libfuzzer [--calls N]
 
-calls drives the whole library; walks what crosses to an isolated process and back, without one. libFuzzer (clang) sees
-which branches an input takes, drive.c only what functions answer.
+faults makes each call with each fault, the same each time. calls drives the whole library by chance; walks what crosses
+to an isolated process and back, without one. libFuzzer (clang) sees which branches an input takes, drive.c only what
+functions answer.
 What fails is left in build/fuzz/, named after the target; `tools/fuzz.py TARGET --calls 0 FILE` tries it again.
 """
 
@@ -35,8 +37,10 @@ from mrhsm_p11.mapping.mechanisms import ROWS
 
 SOURCES = ROOT / "tests" / "fuzz"
 DRIVERS = ("drive", "libfuzzer")
+WITHOUT_CHANCE = ("faults",)  # a program of its own: makes the same calls each time
 FOLDER = ROOT / "build" / "fuzz"
 LONGEST_INPUT = 1024
+MOST_ARGUMENTS = 10  # of a function
 LIMIT_S = 120
 MEMORY = "/dev/shm"  # the store waits for the disk after each change: here there is none
 ASAN = "detect_leaks=0:allocator_may_return_null=1"
@@ -76,7 +80,9 @@ BESIDE = {
         ("C_WrapKey", "C_WrapKeyAuthenticated", "C_UnwrapKey", "C_UnwrapKeyAuthenticated"),
         ("KEY_FUNCTION_NOT_PERMITTED",),
     ),
-    **dict.fromkeys(("C_DeriveKey", "C_EncapsulateKey", "C_DecapsulateKey"), ("KEY_FUNCTION_NOT_PERMITTED",)),
+    **dict.fromkeys(("C_DeriveKey", "C_DecapsulateKey"), ("KEY_FUNCTION_NOT_PERMITTED",)),
+    # and of every function with a buffer for output (5.2) the second
+    "C_EncapsulateKey": ("KEY_FUNCTION_NOT_PERMITTED", "BUFFER_TOO_SMALL"),
 }
 # Functions whose name is not their flag's.
 USES = {
@@ -118,6 +124,15 @@ def listed() -> str:
     return "\n".join([f"static const CK_ULONG LISTED[][{longest}] = {{", *lines, "};"])
 
 
+def argument_names() -> str:
+    """Return the C table of what the header calls each function's arguments."""
+    lines = []
+    for name in OFFERED:
+        quoted = (f'"{argument}"' for _, argument in PROTOTYPES[name])
+        lines.append(f"    {{{', '.join(quoted)}}},")
+    return "\n".join([f"static const char *const ARGUMENT_NAMES[][{MOST_ARGUMENTS}] = {{", *lines, "};"])
+
+
 def tables() -> str:
     """Return the text of tables.h."""
     raw = crossing_table()
@@ -142,6 +157,8 @@ def tables() -> str:
             texts(
                 "FUNCTION_KINDS", ["".join(KINDS.get(kind, " ") for kind, _ in PROTOTYPES[name]) for name in OFFERED]
             ),
+            argument_names(),
+            numbers("MECHANISM_KEYS", [next(iter(row.key_types), 0) for row in ROWS.values()]),
             numbers("MECHANISM_TYPES", [row.type for row in ROWS.values()]),
             numbers("MECHANISM_USES", [row.told_flags for row in ROWS.values()]),
             numbers("FUNCTION_USES", [uses(name) for name in OFFERED]),
@@ -171,7 +188,9 @@ def compiled(target: str, build: str, compiler: str = "cc") -> Path:
     options += ("-fsanitize=fuzzer",) if "clang" in compiler else ()
     places = [f"-I{place}" for place in (build_ffi.CDEF, SOURCES, FOLDER)]
     program = FOLDER / f"{target}-{build or 'plain'}-{compiler}"
-    sources = [str(SOURCES / f"{target}.c"), str(SOURCES / ("libfuzzer.c" if "clang" in compiler else "drive.c"))]
+    sources = [str(SOURCES / f"{target}.c")]
+    if target not in WITHOUT_CHANCE:
+        sources.append(str(SOURCES / ("libfuzzer.c" if "clang" in compiler else "drive.c")))
     warnings = ["-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-parameter"]
     subprocess.run(
         [compiler, *options, *warnings, *places, *sources, "-o", str(program), "-ldl", "-pthread"], check=True
@@ -198,10 +217,11 @@ def run(program: Path, words: argparse.Namespace) -> int:
         if words.build == "address" and words.isolation:
             found = subprocess.run(["cc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
             environment["LD_PRELOAD"] = str(Path(found.stdout.strip()).resolve())
-        driven = library(words.build) if words.target == "calls" else "-"
-        command = [program, driven, str(words.seed), str(words.calls), last, words.keep, *words.inputs]
+        driven = library(words.build) if words.target != "walks" else "-"
+        chosen = [str(words.seed), str(words.calls), last, words.keep, *words.inputs]
+        command = [program, driven, *(chosen if words.target not in WITHOUT_CHANCE else words.inputs)]
         ended = subprocess.run(command, check=False, env=environment)
-    if ended.returncode:
+    if ended.returncode and last.exists():
         raw = last.read_bytes()
         failed = FOLDER / f"{words.target}-{words.seed}-failed"
         failed.write_bytes(raw[: int.from_bytes(raw[LONGEST_INPUT:], "little")])

@@ -9,17 +9,11 @@
 #include "crossing.c"
 #include "tables.h"
 #include "arguments.h"
+#include "library.h"
 #include "fuzz.h"
 
 enum { SESSIONS = 4, OBJECTS = 24, MOST_CALLS = 24, FRESH = 400 };
 
-/* Of what crossing.c has, only the reading of lengths is used. */
-static int worth_waiting(long *since)
-{
-    return 0;
-}
-
-static CK_FUNCTION_LIST_3_2 *p11;
 static CK_SLOT_ID slot;
 static CK_SESSION_HANDLE sessions[SESSIONS];
 static CK_OBJECT_HANDLE objects[OBJECTS];
@@ -27,18 +21,6 @@ static unsigned session_count, object_count, kept_count;
 static int taken_away; /* what prepare() made may be gone */
 static CK_ULONG begun; /* the function that began the newest operation */
 static unsigned inputs;
-
-#include "invoke.h"
-
-static void must(CK_RV rv, const char *what)
-{
-    char text[64];
-
-    if (rv == CKR_OK)
-        return;
-    snprintf(text, sizeof text, "answered 0x%lx in the preparation", rv);
-    fail(text, what);
-}
 
 /* ---- the token ---- */
 
@@ -204,15 +186,6 @@ static void learn(CK_ULONG function, const CK_ULONG *arguments)
     }
 }
 
-static int is_listed(CK_ULONG function, CK_RV rv)
-{
-    const CK_ULONG *it = LISTED[function];
-
-    while (*it != CKR_OK && *it != rv)
-        it++;
-    return *it == rv;
-}
-
 static void check_answer(CK_RV rv, CK_ULONG function)
 {
     const char *name = FUNCTION_NAMES[function];
@@ -263,18 +236,7 @@ static void one_call(void)
 
 int LLVMFuzzerInitialize(int *count, char ***words)
 {
-    void *library = dlopen((*words)[1], RTLD_NOW);
-    CK_RV (*get)(CK_UTF8CHAR_PTR, CK_VERSION_PTR, CK_INTERFACE_PTR_PTR, CK_FLAGS);
-    CK_INTERFACE_PTR found;
-
-    if (!library) {
-        fprintf(stderr, "%s\n", dlerror());
-        exit(2);
-    }
-    *(void **)&get = dlsym(library, "C_GetInterface");
-    if (get(NULL, &(CK_VERSION){3, 2}, &found, 0) != CKR_OK)
-        fail("not found", "interface 3.2");
-    p11 = found->pFunctionList;
+    open_library((*words)[1]);
     memory_make();
     return 0;
 }

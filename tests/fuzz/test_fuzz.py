@@ -28,7 +28,7 @@ needs_compiler = pytest.mark.skipif(not CC, reason="no C compiler")
 
 def fuzz(*words: str) -> str:
     command = [sys.executable, ROOT / "tools" / "fuzz.py", *words]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=500)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
@@ -39,6 +39,15 @@ def fuzz(*words: str) -> str:
 def test_what_crosses_by_chance_is_read_as_it_was_written() -> None:
     said = fuzz("walks", "--build", "address", "--calls", "5000")
     assert " calls in " in said
+
+
+@needs_compiler
+@pytest.mark.xdist_group("fuzz")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("words", [(), ("functions", "--isolation", "process")], ids=["here", "isolated"])
+def test_every_function_with_every_fault_of_every_argument(words: tuple[str, ...]) -> None:
+    said = fuzz("faults", *words)
+    assert said.endswith(" 0 failures\n")
 
 
 @needs_compiler
