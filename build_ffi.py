@@ -227,7 +227,7 @@ class Build(NamedTuple):
 
 
 PRODUCT = Build()
-# What build_apart() makes, for tools/sanitize.py and tests/fuzz.
+# What build_apart() makes, for tools/sanitize.py, tests/fuzz and tests/host/test_node.py.
 BUILDS = {
     "address": Build(
         ("-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"),
@@ -235,6 +235,7 @@ BUILDS = {
         python_malloc=True,
     ),
     "valgrind": Build(("-g", "-O1"), python_malloc=True),
+    "host_symbols_first": Build(("-O0",), deepbind=False),  # shows what the product is kept from
 }
 
 
