@@ -18,7 +18,7 @@
 
 /* ---- parameters ---- */
 
-static int read_gcm(const CK_MECHANISM *mechanism, struct parameter *into)
+static int read_gcm(const LOOSE_MECHANISM *mechanism, struct parameter *into)
 {
     if (mechanism->ulParameterLen == sizeof(CK_GCM_PARAMS)) {
         CK_GCM_PARAMS given;
@@ -37,7 +37,7 @@ static int read_gcm(const CK_MECHANISM *mechanism, struct parameter *into)
 }
 
 /* Read a mechanism's parameter; 0 where it is none of this shape. */
-static int read_parameter(int shape, const CK_MECHANISM *mechanism, struct parameter *into)
+static int read_parameter(int shape, const LOOSE_MECHANISM *mechanism, struct parameter *into)
 {
     CK_BYTE_PTR given = mechanism->pParameter;
     CK_ULONG size = mechanism->ulParameterLen;
@@ -82,7 +82,7 @@ static int begin_with(struct session *session, struct context *context, const st
     return 0;
 }
 
-static CK_RV datapath_init(int family, CK_SESSION_HANDLE handle, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key)
+static CK_RV datapath_init(int family, CK_SESSION_HANDLE handle, LOOSE_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
 {
     struct session *session = mechanism ? session_lock(handle) : NULL;
     struct context *context = NULL;
@@ -139,7 +139,7 @@ static CK_RV gone_on(struct session *session, struct context *context, int step,
 }
 
 static CK_RV datapath_crypt(int family, int step, CK_SESSION_HANDLE handle, CK_BYTE_PTR in, CK_ULONG n, CK_BYTE_PTR out,
-                            CK_ULONG_PTR room)
+                            LOOSE_ULONG *room)
 {
     struct session *session;
     struct context *context = room && is_input(in, n) ? going_on(&session, family, step, handle) : NULL;
@@ -160,7 +160,7 @@ static CK_RV datapath_absorb(int family, CK_SESSION_HANDLE handle, CK_BYTE_PTR i
 }
 
 static CK_RV datapath_squeeze(int family, int step, CK_SESSION_HANDLE handle, CK_BYTE_PTR in, CK_ULONG n, CK_BYTE_PTR out,
-                              CK_ULONG_PTR room)
+                              LOOSE_ULONG *room)
 {
     struct session *session;
     struct context *context = room && is_input(in, n) ? going_on(&session, family, step, handle) : NULL;

@@ -257,7 +257,7 @@ static CK_RV cipher_make(struct context *context, int step, const CK_BYTE *in, C
 
 /* One call of a session: sizes are told, room is looked at. Room that may be too small for a decryption is Python's,
  * which keeps the output for the next call. */
-static CK_RV cipher_call(struct context *context, int step, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *room)
+static CK_RV cipher_call(struct context *context, int step, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, LOOSE_ULONG *room)
 {
     CK_ULONG needed = cipher_size(context, n, step != STEP_UPDATE), given = needed;
     CK_RV rv;

@@ -28,7 +28,7 @@ static CK_RV mac_update(struct context *context, const CK_BYTE *in, CK_ULONG n)
 }
 
 /* The last part of a digest or signature. */
-static CK_RV mac_call(struct context *context, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *room)
+static CK_RV mac_call(struct context *context, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, LOOSE_ULONG *room)
 {
     CK_BYTE whole[MOST_MAC_BYTES];
     int made;

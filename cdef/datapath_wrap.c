@@ -100,8 +100,8 @@ static CK_RV wrap_filled(struct context *context, const struct wrapped *key, CK_
 }
 
 /* Wrap, or tell how long it will be. What the mechanism cannot take is Python's to refuse. */
-static CK_RV wrap_with(struct context *context, const CK_MECHANISM *mechanism, struct wrapped *key, CK_BYTE *out,
-                       CK_ULONG *room)
+static CK_RV wrap_with(struct context *context, const LOOSE_MECHANISM *mechanism, struct wrapped *key, CK_BYTE *out,
+                       LOOSE_ULONG *room)
 {
     const struct filling *filling = &FILLINGS[context->terms.method];
     struct parameter given;
@@ -122,8 +122,8 @@ static CK_RV wrap_with(struct context *context, const CK_MECHANISM *mechanism, s
     return rv;
 }
 
-static CK_RV datapath_wrap(CK_SESSION_HANDLE handle, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE wrapping,
-                           CK_OBJECT_HANDLE key, CK_BYTE_PTR out, CK_ULONG_PTR room)
+static CK_RV datapath_wrap(CK_SESSION_HANDLE handle, LOOSE_MECHANISM *mechanism, CK_OBJECT_HANDLE wrapping,
+                           CK_OBJECT_HANDLE key, CK_BYTE_PTR out, LOOSE_ULONG *room)
 {
     struct session *session = mechanism && room ? session_lock(handle) : NULL;
     struct context *context = NULL;

@@ -16,8 +16,8 @@ CK_RV C_GetInterfaceList(CK_INTERFACE_PTR pInterfacesList, CK_ULONG_PTR pulCount
 
     if (!pulCount)
         return CKR_ARGUMENTS_BAD;
-    room = *pulCount;
-    *pulCount = INTERFACE_COUNT;
+    room = *(LOOSE_ULONG *)pulCount;
+    *(LOOSE_ULONG *)pulCount = INTERFACE_COUNT;
     if (!pInterfacesList)
         return CKR_OK;
     if (room < INTERFACE_COUNT)

@@ -41,6 +41,10 @@ static __thread int starting_here;
 static int serving;
 enum { CONTROL = 3 }; /* as abi/isolated.py */
 
+/* A caller's: it may stand at any address, as callers pack structures as they like. */
+typedef CK_ULONG LOOSE_ULONG __attribute__((aligned(1)));
+typedef CK_MECHANISM LOOSE_MECHANISM __attribute__((aligned(1)));
+
 /* Of any input, in bytes: what is said to be longer is refused unread. */
 static const CK_ULONG LONGEST = 1UL << 30;
 
