@@ -168,7 +168,9 @@ def finding(report: Path, *, leaks: bool) -> str:
             if leaks and (who := asked_for(block)):
                 return f"{block[0]}: {who}"
         elif block[0]:
-            told = [line for line in block if line.startswith(("ERROR", "SUMMARY")) or "runtime error" in line]
+            told = [
+                line for line in block if line.startswith(("ERROR", "WARNING", "SUMMARY")) or "runtime error" in line
+            ]
             return next(iter(told), block[0])
     return ""
 
@@ -265,6 +267,8 @@ def try_host(bench: Bench, name: str) -> bool:
     if host.loaded_by:
         compile_host(host.loaded_by, it.options, bench.folder)
     begun, all_ways = time.monotonic(), ways(host)
+    if it.name == "thread":  # it takes the locks that a forked child makes anew for those that are still held
+        all_ways = [way for way in all_ways if "forks" not in way.arguments]
     with ThreadPoolExecutor(os.cpu_count()) as runners:
         found = list(runners.map(lambda way: run(bench, host, program, way), all_ways))
     faults = [f"{way}: {fault}" for way, fault in zip(all_ways, found, strict=True) if fault]
