@@ -206,6 +206,7 @@ int context_restart(struct context *context);
 struct context *context_copy(const struct context *context);
 CK_ULONG context_size(const struct context *context, CK_ULONG n, int final);
 int context_streams(const struct context *context);
+int context_is_one_part(const struct context *context);
 CK_RV cipher_make(struct context *context, int step, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *given);
 CK_RV mac_update(struct context *context, const CK_BYTE *in, CK_ULONG n);
 CK_RV mac_call(struct context *context, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *room);

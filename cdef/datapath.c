@@ -8,10 +8,12 @@
 #include "datapath.h"
 
 #include "datapath_crypto.c"
+#include "datapath_pair.c"
 #include "datapath_grants.c"
 
 #include "datapath_context.c"
 
+#include "datapath_asymmetric.c"
 #include "datapath_cipher.c"
 #include "datapath_mac.c"
 #include "datapath_session.c"
@@ -36,6 +38,19 @@ static int read_gcm(const LOOSE_MECHANISM *mechanism, struct parameter *into)
     return into->vector && (into->beside || !into->beside_bytes);
 }
 
+/* Hash and mask generation function stand first; a label, or a wrong source, is Python's. */
+static int read_oaep(const CK_MECHANISM *mechanism, struct parameter *into)
+{
+    CK_RSA_PKCS_OAEP_PARAMS given;
+
+    if (mechanism->ulParameterLen != sizeof given)
+        return 0;
+    memcpy(&given, mechanism->pParameter, sizeof given);
+    into->vector = mechanism->pParameter;
+    into->vector_bytes = offsetof(CK_RSA_PKCS_OAEP_PARAMS, source);
+    return (given.source == 0 || given.source == CKZ_DATA_SPECIFIED) && !given.ulSourceDataLen;
+}
+
 /* Read a mechanism's parameter; 0 where it is none of this shape. */
 static int read_parameter(int shape, const LOOSE_MECHANISM *mechanism, struct parameter *into)
 {
@@ -49,6 +64,7 @@ static int read_parameter(int shape, const LOOSE_MECHANISM *mechanism, struct pa
         return 0;
     switch (shape) {
     case SHAPE_VECTOR:
+    case SHAPE_PSS:
         into->vector = given;
         into->vector_bytes = size;
         return 1;
@@ -59,6 +75,8 @@ static int read_parameter(int shape, const LOOSE_MECHANISM *mechanism, struct pa
         return size == sizeof(CK_AES_CTR_PARAMS);
     case SHAPE_GCM:
         return read_gcm(mechanism, into);
+    case SHAPE_OAEP:
+        return read_oaep(mechanism, into);
     case SHAPE_LENGTH:
         if (size != sizeof into->number)
             return 0;
@@ -70,7 +88,8 @@ static int read_parameter(int shape, const LOOSE_MECHANISM *mechanism, struct pa
 
 /* ---- C_<X>Init ---- */
 
-/* Begin with a context, or put it by; the session's mutex is held. */
+/* Begin with a context, or put it by; the session's mutex is held. One that was made for another parameter is freed, as
+ * Python may have granted this one. */
 static int begin_with(struct session *session, struct context *context, const struct parameter *given)
 {
     if (parameter_fits(&context->terms, given) && context_begin(context, given)) {
@@ -78,7 +97,10 @@ static int begin_with(struct session *session, struct context *context, const st
         session->is_pythons[context->terms.family] = 0;
         return 1;
     }
-    put_by(session, context);
+    if (context->terms.asked_bytes)
+        context_free(context);
+    else
+        put_by(session, context);
     return 0;
 }
 
@@ -116,7 +138,7 @@ static struct context *going_on(struct session **session, int family, int step, 
     if (!*session)
         return NULL;
     struct context *context = (*session)->active[family];
-    if (context && !(step == STEP_ONCE && context->streaming))
+    if (context && !(step == STEP_ONCE ? context->streaming : context->terms.one_part))
         return context;
     session_unlock(*session);
     return NULL;
@@ -272,6 +294,11 @@ static CK_ULONG context_size(const struct context *context, CK_ULONG n, int fina
 static int context_streams(const struct context *context)
 {
     return context->streaming;
+}
+
+static int context_is_one_part(const struct context *context)
+{
+    return context->terms.one_part;
 }
 
 /* Return another digest in the same state, NULL without memory. */

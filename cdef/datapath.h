@@ -36,7 +36,14 @@ enum method {
     METHOD_CMAC,
     METHOD_KEYWRAP,        /* RFC 3394 */
     METHOD_KEYWRAP_PADDED, /* the same, filled up as PKCS #7 says */
-    METHOD_KEYWRAP_KWP     /* RFC 5649 */
+    METHOD_KEYWRAP_KWP,    /* RFC 5649 */
+    /* those of key pairs; all that follow */
+    METHOD_RSA_PKCS,
+    METHOD_RSA_PSS,
+    METHOD_RSA_OAEP,
+    METHOD_ECDSA,
+    METHOD_EDDSA,
+    METHOD_COUNT
 };
 
 /* What a mechanism's parameter is. */
@@ -45,7 +52,9 @@ enum shape {
     SHAPE_VECTOR,  /* one block */
     SHAPE_COUNTER, /* CK_AES_CTR_PARAMS */
     SHAPE_GCM,     /* CK_GCM_PARAMS, of either length */
-    SHAPE_LENGTH   /* CK_MAC_GENERAL_PARAMS */
+    SHAPE_LENGTH,  /* CK_MAC_GENERAL_PARAMS */
+    SHAPE_PSS,     /* CK_RSA_PKCS_PSS_PARAMS */
+    SHAPE_OAEP     /* CK_RSA_PKCS_OAEP_PARAMS, without label */
 };
 
 /* A grant: what may be done with which key, how, and for how long. */
@@ -56,11 +65,19 @@ struct terms {
     int family;
     int method;
     int shape;
-    CK_ULONG size; /* of the whole digest or MAC, in bytes */
+    CK_ULONG size; /* of the whole digest or MAC, of what PSS signs, of what RSA's other paddings add; in bytes */
     CK_ULONG mark; /* of the counter that ends it */
     CK_ULONG lease_ms;
     char algorithm[24]; /* as OpenSSL names it */
     CK_BYTE spared[2][16]; /* initialisation vectors that C does not decrypt with; zeros: none */
+
+    /* of key pairs: */
+    char mask[24]; /* the hash of MGF1, as OpenSSL names it */
+    CK_ULONG salt_bytes;
+    CK_BYTE asked[24]; /* the parameter that all this was made of: with another it is another grant */
+    int asked_bytes;
+    int hashes;   /* the message, with `algorithm`: else that is what the caller hashed with */
+    int one_part; /* no C_<X>Update */
 };
 
 /* What a grant comes to. */
@@ -75,7 +92,7 @@ struct parameter {
     CK_ULONG number; /* bits of a counter or tag, bytes of a MAC */
 };
 
-/* A key in a cipher, digest or MAC, and the operation that goes on with it. */
+/* A key in a cipher, digest, MAC or signature, and the operation that goes on with it. */
 struct context;
 
 #endif

@@ -19,6 +19,8 @@ static CK_ULONG cipher_size(const struct context *context, CK_ULONG n, int final
     int encrypt = context->terms.family == FAMILY_ENCRYPT;
     CK_ULONG whole = partial(context) + n;
 
+    if (is_pairs(&context->terms))
+        return pair_size(context, final);
     switch (context->terms.method) {
     case METHOD_BLOCKS:
         return final ? whole : whole - whole % BLOCK_BYTES;
@@ -69,23 +71,6 @@ static CK_BYTE *feed_holding(struct context *context, const CK_BYTE *in, CK_ULON
     out = feed(context, in, before, out);
     context->holds = 1;
     return out && feed(context, in + before, n - before, context->held) ? out : NULL;
-}
-
-static int gather(struct context *context, const CK_BYTE *in, CK_ULONG n)
-{
-    if (context->gathered_bytes + n > context->gathered_room) {
-        size_t room = (context->gathered_bytes + n) * 2;
-        CK_BYTE *larger = realloc(context->gathered, room);
-
-        if (!larger)
-            return 0;
-        context->gathered = larger;
-        context->gathered_room = room;
-    }
-    if (n)
-        memcpy(context->gathered + context->gathered_bytes, in, n);
-    context->gathered_bytes += n;
-    return 1;
 }
 
 static CK_RV cipher_update(struct context *context, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *given)
@@ -247,7 +232,10 @@ static CK_RV cipher_make(struct context *context, int step, const CK_BYTE *in, C
         in = memcpy(copy, in, n);
     }
     *given = 0;
-    rv = (step == STEP_UPDATE ? cipher_update : cipher_finish)(context, in, n, out, given);
+    if (is_pairs(&context->terms))
+        rv = pair_crypt(context, in, n, out, given);
+    else
+        rv = (step == STEP_UPDATE ? cipher_update : cipher_finish)(context, in, n, out, given);
     if (copy) {
         explicit_bzero(copy, n);
         free(copy);

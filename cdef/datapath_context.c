@@ -10,6 +10,9 @@ struct context {
     CK_ULONG used;
     void *evp;
     int expects; /* bytes of a vector, as `evp` was last told */
+    void *hash;  /* of a message that is to be signed */
+    void *pair;  /* a key that each operation begins with anew */
+    CK_ULONG width; /* of a signature, or of what RSA encrypts to; in bytes */
 
     /* the operation, as begun */
     CK_BYTE vector[VECTOR_BYTES];
@@ -32,6 +35,11 @@ static int is_cipher(const struct context *context)
     return context->terms.family == FAMILY_ENCRYPT || context->terms.family == FAMILY_DECRYPT ||
            context->terms.family == FAMILY_WRAP;
 }
+
+/* Of datapath_asymmetric.c. */
+static int put_pair(struct context *context, const struct grant *grant);
+static void free_pair(struct context *context);
+static int pair_restart(struct context *context);
 
 /* ---- the key in its context ---- */
 
@@ -62,6 +70,8 @@ static int put_digest(struct context *context, void *digest)
 
 static int put_key(struct context *context, const struct grant *grant, const CK_BYTE *key)
 {
+    if (is_pairs(&context->terms))
+        return put_pair(context, grant);
     if (is_cipher(context))
         return put_cipher_key(context, grant->algorithm, key);
     if (context->terms.method == METHOD_DIGEST)
@@ -71,9 +81,9 @@ static int put_key(struct context *context, const struct grant *grant, const CK_
 
 static void free_evp(struct context *context)
 {
-    if (!context->evp)
-        return;
-    if (is_cipher(context))
+    if (is_pairs(&context->terms))
+        free_pair(context);
+    else if (is_cipher(context))
         openssl.EVP_CIPHER_CTX_free(context->evp);
     else if (context->terms.method == METHOD_DIGEST)
         openssl.EVP_MD_CTX_free(context->evp);
@@ -145,6 +155,23 @@ static struct context *context_new(const struct grant *grant)
     }
     openssl.ERR_pop_to_mark();
     return context;
+}
+
+static int gather(struct context *context, const CK_BYTE *in, CK_ULONG n)
+{
+    if (context->gathered_bytes + n > context->gathered_room) {
+        size_t room = (context->gathered_bytes + n) * 2;
+        CK_BYTE *larger = realloc(context->gathered, room);
+
+        if (!larger)
+            return 0;
+        context->gathered = larger;
+        context->gathered_room = room;
+    }
+    if (n)
+        memcpy(context->gathered + context->gathered_bytes, in, n);
+    context->gathered_bytes += n;
+    return 1;
 }
 
 /* ---- may it still be used ---- */
@@ -226,6 +253,10 @@ static int parameter_fits(const struct terms *terms, const struct parameter *giv
     case SHAPE_GCM:
         return given->vector_bytes >= 8 && given->vector_bytes <= VECTOR_BYTES && fits_tag(given->number) &&
                given->beside_bytes <= LONGEST;
+    case SHAPE_PSS:
+    case SHAPE_OAEP:
+        return given->vector_bytes == (CK_ULONG)terms->asked_bytes &&
+               memcmp(given->vector, terms->asked, given->vector_bytes) == 0;
     case SHAPE_LENGTH:
         return given->number >= 1 && given->number <= terms->size;
     }
@@ -252,6 +283,8 @@ static int context_restart(struct context *context)
     context->streaming = context->holds = 0;
     context->total = 0;
     context->gathered_bytes = 0;
+    if (is_pairs(&context->terms))
+        return pair_restart(context);
     switch (context->terms.method) {
     case METHOD_AEAD:
         return begin_aead(context);
@@ -280,6 +313,8 @@ static int context_begin(struct context *context, const struct parameter *given)
         memcpy(context->vector, given->vector, given->vector_bytes);
     context->vector_bytes = (int)given->vector_bytes;
     context->number = context->terms.shape == SHAPE_NONE ? context->terms.size : given->number;
+    if (is_pairs(&context->terms))
+        context->number = context->width;
     context->most = UINT64_MAX;
     if (context->terms.shape == SHAPE_COUNTER)
         context->most = counter_lasts(given->vector, given->number);

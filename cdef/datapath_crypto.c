@@ -39,7 +39,37 @@ static const unsigned long OPENSSL_LEAST = 0x30000030; /* 3.0.3: a MAC before th
     X(void, EVP_MAC_CTX_free, (void *))                                                                                \
     X(int, EVP_MAC_init, (void *, const void *, size_t, const void *))                                                 \
     X(int, EVP_MAC_update, (void *, const void *, size_t))                                                             \
-    X(int, EVP_MAC_final, (void *, void *, size_t *, size_t))
+    X(int, EVP_MAC_final, (void *, void *, size_t *, size_t))                                                          \
+    X(int, EVP_Digest, (const void *, size_t, void *, unsigned int *, const void *, void *))                           \
+    X(void *, d2i_AutoPrivateKey_ex, (void *, const CK_BYTE **, long, void *, const char *))                           \
+    X(void *, d2i_PUBKEY_ex, (void *, const CK_BYTE **, long, void *, const char *))                                   \
+    X(int, EVP_PKEY_up_ref, (void *))                                                                                  \
+    X(void, EVP_PKEY_free, (void *))                                                                                   \
+    X(int, EVP_PKEY_get_bits, (const void *))                                                                          \
+    X(int, EVP_PKEY_get_size, (const void *))                                                                          \
+    X(void *, EVP_PKEY_CTX_new_from_pkey, (void *, void *, const char *))                                              \
+    X(void, EVP_PKEY_CTX_free, (void *))                                                                               \
+    X(int, EVP_PKEY_sign_init_ex, (void *, const void *))                                                              \
+    X(int, EVP_PKEY_sign, (void *, void *, size_t *, const void *, size_t))                                            \
+    X(int, EVP_PKEY_verify_init_ex, (void *, const void *))                                                            \
+    X(int, EVP_PKEY_verify, (void *, const void *, size_t, const void *, size_t))                                      \
+    X(int, EVP_PKEY_encrypt_init_ex, (void *, const void *))                                                           \
+    X(int, EVP_PKEY_encrypt, (void *, void *, size_t *, const void *, size_t))                                         \
+    X(int, EVP_PKEY_decrypt_init_ex, (void *, const void *))                                                           \
+    X(int, EVP_PKEY_decrypt, (void *, void *, size_t *, const void *, size_t))                                         \
+    X(int, EVP_DigestSignInit_ex, (void *, void **, const char *, void *, const char *, void *, const void *))         \
+    X(int, EVP_DigestSign, (void *, void *, size_t *, const void *, size_t))                                           \
+    X(int, EVP_DigestVerifyInit_ex, (void *, void **, const char *, void *, const char *, void *, const void *))       \
+    X(int, EVP_DigestVerify, (void *, const void *, size_t, const void *, size_t))                                     \
+    X(void *, d2i_ECDSA_SIG, (void *, const CK_BYTE **, long))                                                         \
+    X(int, i2d_ECDSA_SIG, (const void *, CK_BYTE **))                                                                  \
+    X(void *, ECDSA_SIG_new, (void))                                                                                   \
+    X(void, ECDSA_SIG_free, (void *))                                                                                  \
+    X(void, ECDSA_SIG_get0, (const void *, const void **, const void **))                                              \
+    X(int, ECDSA_SIG_set0, (void *, void *, void *))                                                                   \
+    X(void *, BN_bin2bn, (const CK_BYTE *, int, void *))                                                               \
+    X(int, BN_bn2binpad, (const void *, CK_BYTE *, int))                                                               \
+    X(void, BN_free, (void *))
 
 static struct {
 #define X(result, name, arguments) result(*name) arguments;

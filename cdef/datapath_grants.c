@@ -15,6 +15,7 @@ struct grant {
     CK_ULONG used;
     size_t key_bytes;
     void *algorithm;
+    void *pair; /* a key that is one of OpenSSL's; its print is what lies in the vault */
 };
 
 /* Key bytes, and the epoch beside them: all of it reads as zero in a forked child, where so no grant stands, however
@@ -108,6 +109,9 @@ static size_t set_of(int family, CK_OBJECT_HANDLE key, CK_MECHANISM_TYPE mechani
 static void wipe_grant(size_t place)
 {
     explicit_bzero(vault()->keys[place], KEY_BYTES);
+    if (grants.all[place].pair)
+        openssl.EVP_PKEY_free(grants.all[place].pair);
+    grants.all[place].pair = NULL;
     grants.all[place].serial = 0;
 }
 
@@ -130,22 +134,43 @@ static size_t place_for(const struct terms *terms)
     return oldest;
 }
 
-static enum granted put_grant(const struct terms *terms, const CK_BYTE *key, CK_ULONG key_bytes)
+/* Is it the same key again, granted for the same? Only then may those who hold it go on. */
+static int is_same(const struct grant *grant, const struct terms *terms, const CK_BYTE *key, CK_ULONG key_bytes)
+{
+    return grant->serial && grant->terms.token == terms->token &&
+           is_for(&grant->terms, terms->family, terms->key, terms->mechanism) &&
+           grant->terms.asked_bytes == terms->asked_bytes &&
+           memcmp(grant->terms.asked, terms->asked, sizeof terms->asked) == 0 && grant->key_bytes == key_bytes &&
+           memcmp(vault()->keys[grant - grants.all], key, key_bytes) == 0;
+}
+
+/* What is kept of a key in the vault, its bytes or its print; and of a pair's key, what OpenSSL is to read. */
+struct handed {
+    const CK_BYTE *key, *der;
+    CK_ULONG key_bytes, der_bytes;
+};
+
+/* Put a key where another may have been; 0: C cannot use it. */
+static int put_handed(size_t place, const struct terms *terms, const struct handed *handed)
+{
+    struct grant *grant = &grants.all[place];
+
+    wipe_grant(place);
+    if (handed->der && !(grant->pair = pair_read(terms, handed->der, handed->der_bytes)))
+        return 0;
+    memcpy(vault()->keys[place], handed->key, handed->key_bytes);
+    grant->key_bytes = handed->key_bytes;
+    grant->serial = ++grants.serials;
+    return 1;
+}
+
+static enum granted put_grant_with(const struct terms *terms, const struct handed *handed, void *fetched)
 {
     size_t place = place_for(terms);
     struct grant *grant = &grants.all[place];
-    void *fetched = algorithm(terms->method, terms->algorithm);
 
-    if (!fetched)
+    if (!is_same(grant, terms, handed->key, handed->key_bytes) && !put_handed(place, terms, handed))
         return GRANT_UNFIT;
-    if (!grant->serial || grant->terms.token != terms->token || grant->key_bytes != key_bytes ||
-        !is_for(&grant->terms, terms->family, terms->key, terms->mechanism) ||
-        memcmp(vault()->keys[place], key, key_bytes) != 0) {
-        wipe_grant(place);
-        memcpy(vault()->keys[place], key, key_bytes);
-        grant->key_bytes = key_bytes;
-        grant->serial = ++grants.serials;
-    }
     grant->terms = *terms;
     grant->algorithm = fetched;
     grant->epoch = present_epoch();
@@ -156,10 +181,34 @@ static enum granted put_grant(const struct terms *terms, const CK_BYTE *key, CK_
     return GRANTED;
 }
 
+static enum granted put_grant_of_pair(const struct terms *terms, const CK_BYTE *der, CK_ULONG der_bytes)
+{
+    CK_BYTE print[PRINT_BYTES];
+    struct handed handed = {print, der, sizeof print, der_bytes};
+    void *fetched = terms->hashes ? algorithm(METHOD_DIGEST, terms->algorithm) : NULL;
+
+    if ((terms->hashes && !fetched) || !pair_print(der, der_bytes, print))
+        return GRANT_UNFIT;
+    return put_grant_with(terms, &handed, fetched);
+}
+
+static enum granted put_grant(const struct terms *terms, const CK_BYTE *key, CK_ULONG key_bytes)
+{
+    struct handed handed = {key, NULL, key_bytes, 0};
+    void *fetched;
+
+    if (is_pairs(terms))
+        return put_grant_of_pair(terms, key, key_bytes);
+    fetched = algorithm(terms->method, terms->algorithm);
+    return fetched ? put_grant_with(terms, &handed, fetched) : GRANT_UNFIT;
+}
+
 /* GRANTED: nothing speaks against a grant; the grants' mutex is held. */
 static enum granted may_grant(CK_ULONG seen, const struct terms *terms, CK_ULONG key_bytes)
 {
-    if (key_bytes > KEY_BYTES || terms->mark > MARKS)
+    CK_ULONG most = is_pairs(terms) ? MOST_DER_BYTES : KEY_BYTES;
+
+    if (key_bytes > most || terms->mark > MARKS)
         return GRANT_UNFIT;
     if (!present_epoch() || seen != atomic_load(&changes))
         return GRANT_OVERTAKEN;
@@ -217,4 +266,18 @@ static void end_all_grants(int on)
         wipe_grant(i);
     memset(has_grants, 0, sizeof has_grants);
     pthread_mutex_unlock(&grants.mutex);
+}
+
+/* In a child nobody needs them. A lock that another thread held at the fork says that they may be half made: then they
+ * are left alone. */
+static void forget_pairs(void)
+{
+    int whole = pthread_mutex_trylock(&grants.mutex) == 0;
+
+    for (size_t i = 0; i < SETS * WAYS; i++) {
+        if (whole && grants.all[i].pair)
+            openssl.EVP_PKEY_free(grants.all[i].pair);
+        grants.all[i].pair = NULL;
+        grants.all[i].serial = 0;
+    }
 }

@@ -1,7 +1,9 @@
-/* Digests and MACs: what each call takes, gives and refuses, as crypto/digests.py and crypto/mac.py do it. */
+/* Digests and MACs, and the calls of signatures: what each call takes, gives and refuses, as crypto/digests.py and crypto/mac.py do it. */
 
 static int absorb(struct context *context, const CK_BYTE *in, CK_ULONG n)
 {
+    if (is_pairs(&context->terms))
+        return pair_absorb(context, in, n);
     if (!n)
         return 1;
     if (context->terms.method == METHOD_DIGEST)
@@ -37,6 +39,8 @@ static CK_RV mac_call(struct context *context, const CK_BYTE *in, CK_ULONG n, CK
         *room = context->number;
         return out ? CKR_BUFFER_TOO_SMALL : CKR_OK;
     }
+    if (is_pairs(&context->terms))
+        return pair_sign(context, in, n, out, room);
     made = absorb(context, in, n) && squeeze(context, whole);
     if (made) {
         memcpy(out, whole, context->number);
@@ -51,7 +55,11 @@ static CK_RV mac_verify(struct context *context, const CK_BYTE *in, CK_ULONG n, 
 {
     CK_BYTE whole[MOST_MAC_BYTES];
     unsigned differs = 0;
-    int made = absorb(context, in, n) && squeeze(context, whole);
+    int made;
+
+    if (is_pairs(&context->terms))
+        return pair_verify(context, in, n, mac, mac_bytes);
+    made = absorb(context, in, n) && squeeze(context, whole);
 
     if (made && mac_bytes == context->number)
         for (CK_ULONG i = 0; i < mac_bytes; i++)

@@ -244,6 +244,7 @@ static void datapath_after_fork_in_child(void)
             one->mutex = open_mutex;
             atomic_store(&one->handle, 0);
         }
+    forget_pairs();
     grants.mutex = open_mutex;
     sessions_mutex = open_mutex;
 }

@@ -27,6 +27,12 @@ class Grant(NamedTuple):
     mark: int
     lease_s: float
     spared: tuple[bytes, ...] = ()  # initialisation vectors that are Python's alone
+    # of key pairs:
+    mask: str = ""
+    salt_bytes: int = 0
+    asked: bytes = b""
+    hashes: bool = False
+    one_part: bool = False
 
 
 class Wrapped(NamedTuple):
@@ -37,10 +43,11 @@ class Wrapped(NamedTuple):
 
 
 class UnderWay(NamedTuple):
-    """An operation that C has begun: its engine from here on, and whether it has seen input."""
+    """An operation that C has begun: its engine from here on, whether it has seen input, and may in several parts."""
 
     engine: Any
     streaming: bool
+    multipart: bool
 
 
 class DataPath:

@@ -80,6 +80,12 @@ class NativePath(DataPath):
                 "lease_ms": int(min(grant.lease_s, MOST_LEASE_S) * 1000),
                 "algorithm": grant.algorithm.encode(),
                 "spared": grant.spared,
+                "mask": grant.mask.encode(),
+                "salt_bytes": grant.salt_bytes,
+                "asked": grant.asked,
+                "asked_bytes": len(grant.asked),
+                "hashes": grant.hashes,
+                "one_part": grant.one_part,
             },
         )
 
@@ -104,7 +110,7 @@ class NativePath(DataPath):
         if not context:
             return None
         taken = _Taken(self._ffi, self._lib, context)
-        return UnderWay(_ENGINES[family](taken), taken.streaming)
+        return UnderWay(_ENGINES[family](taken), taken.streaming, taken.multipart)
 
     def end_key(self, uid: str) -> None:
         self._lib.datapath_end_key(datapath.mark_of(uid))
@@ -128,6 +134,10 @@ class _Taken:
     @property
     def streaming(self) -> bool:
         return bool(self._lib.context_streams(self._context))
+
+    @property
+    def multipart(self) -> bool:
+        return not self._lib.context_is_one_part(self._context)
 
     def size(self, n: int, *, final: bool) -> int:
         return int(self._lib.context_size(self._context, n, final))

@@ -89,13 +89,16 @@ def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None
         found, asked = begun
         row, permitted = usage.permit(found.token, purpose, asked, key)
         held = permitted.key()
-        if purpose.name in datapath.FAMILIES and grants.begin(found, purpose.name, row, asked, permitted, held, seen):
+        in_c = found, purpose.name, row, asked, permitted, held, seen
+        if purpose.name in datapath.FAMILIES and grants.begin(*in_c):
             return
         operation = Operation(
             partial(start, row, asked, permitted.key_type or 0, held),
             multipart=row.multipart,
             locked=permitted.is_true(CKA.ALWAYS_AUTHENTICATE),
         )
+        if purpose.name in datapath.FAMILIES and grants.begin_pair(*in_c):
+            return
         if purpose is usage.DECRYPT:
             operation.observe = _checksum_observer(found, asked)
         found.put(purpose.name, operation)

@@ -9,11 +9,15 @@ from mrhsm_p11.mapping.mechanisms import MechanismRow
 
 
 class Native(NamedTuple):
-    """A row: `enum method` and `enum shape` of cdef/datapath.h; OpenSSL's name, where {} is the key's bits."""
+    """A row: `enum method` and `enum shape` of cdef/datapath.h; OpenSSL's name, where {} is the key's bits.
+
+    `without`: a family of functions that it does not serve.
+    """
 
     method: str
     shape: str
     algorithm: str = ""
+    without: str = ""
 
 
 # (family, mode) of the table of mechanisms
@@ -41,6 +45,14 @@ _HASHED = {
     ("digest", ""): Native("DIGEST", "NONE"),
     ("mac", "hmac"): Native("HMAC", "NONE"),
     ("mac", "hmac-general"): Native("HMAC", "LENGTH"),
+}
+_PAIRS = {
+    # decrypting: not every libcrypto.so.3 hides bad padding, see docs/adr/0010
+    ("rsa", "pkcs1"): Native("RSA_PKCS", "NONE", without="decrypt"),
+    ("rsa", "pss"): Native("RSA_PSS", "PSS"),
+    ("rsa", "oaep"): Native("RSA_OAEP", "OAEP"),
+    ("ec", "ecdsa"): Native("ECDSA", "NONE"),
+    ("edwards", "eddsa"): Native("EDDSA", "NONE"),
 }
 # hashlib's name -> OpenSSL's, bytes of the digest
 _HASHES = {
@@ -74,3 +86,14 @@ def native_wrap(row: MechanismRow, key_bits: int) -> Native | None:
     """Return how C wraps secret keys with a mechanism; None where it does not."""
     found = _AES_WRAPS.get((row.family, row.mode)) if row.key_types == (CKK.AES,) else None
     return found and found._replace(algorithm=found.algorithm.format(key_bits))
+
+
+def native_pair(row: MechanismRow, family: str) -> Native | None:
+    """Return how C does a mechanism of key pairs in a family of functions; None where it does not."""
+    found = _PAIRS.get((row.family, row.mode))
+    return found if found is not None and found.without != family else None
+
+
+def hash_of(name: str | None) -> tuple[str, int]:
+    """Return OpenSSL's name of a hash, and its bytes; nothing for none."""
+    return _HASHES[name] if name is not None else ("", 0)

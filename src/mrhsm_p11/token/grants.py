@@ -11,7 +11,7 @@ from mrhsm_p11.constants import CK, CKA, CKO
 from mrhsm_p11.crypto.base import KeptKey, Key
 from mrhsm_p11.datapath import KEYLESS_MARK, Grant, Wrapped
 from mrhsm_p11.mapping.codecs import ULONG_BYTES
-from mrhsm_p11.mapping.native import Native, native, native_wrap
+from mrhsm_p11.mapping.native import Native, native, native_pair, native_wrap
 from mrhsm_p11.parameters.symmetric import CTRParams, GCMParams
 from mrhsm_p11.store.base import KeyState
 from mrhsm_p11.token import cluster_objects
@@ -65,13 +65,40 @@ def wrap(session: Session, row: MechanismRow, keys: tuple[Object, Object], held:
     )
 
 
+def begin_pair(
+    session: Session, family: str, row: MechanismRow, asked: Mechanism, key: Object, held: Key, seen: int
+) -> bool:
+    """Begin, in the C front, an operation of a key pair that the engine has begun; False: that one is to go on."""
+    how = native_pair(row, family)
+    if how is None or isinstance(held, KeptKey) or datapath.path is datapath.OFF:
+        return False
+    from mrhsm_p11.crypto.schemes import scheme  # what it needs is there now, and C_Initialize does without
+
+    made, lease_s = scheme(how, row, asked.parameter), _lease_s(key)
+    if made is None or lease_s <= 0:
+        return False
+    grant = Grant(
+        *(id(session.token), key.handle, row.type, family, how.method, how.shape, made.algorithm, made.size),
+        *(datapath.mark_of(key.uid), lease_s),
+        mask=made.mask,
+        salt_bytes=made.salt_bytes,
+        asked=made.asked,
+        hashes=row.hash is not None,
+        one_part=not row.multipart,
+    )
+    given = made.asked, b"", 0
+    return datapath.path.grant(seen, grant, held.view()) and _begun(session, grant, given)
+
+
 def _grant(
     session: Session, row: MechanismRow, family: str, how: tuple[Native, int], key: int, mark: int, lease_s: float
 ) -> Grant:
-    (method, shape, algorithm), size = how
+    found, size = how
     spared = _watched(session) if family == "decrypt" else ()
     token = id(session.token)
-    return Grant(token, key, row.type, family, method, shape, algorithm, size, mark, lease_s, spared)
+    return Grant(
+        *(token, key, row.type, family, found.method, found.shape, found.algorithm, size, mark, lease_s), spared=spared
+    )
 
 
 def _begin(session: Session, grant: Grant, value: memoryview, parameter: AnyParameter, seen: int) -> bool:
@@ -79,8 +106,12 @@ def _begin(session: Session, grant: Grant, value: memoryview, parameter: AnyPara
     return (
         given is not None
         and datapath.path.grant(seen, grant, value)
-        and datapath.path.begin(grant.family, session.handle, grant.key, grant.mechanism, given)
+        and _begun(session, grant, given)
     )
+
+
+def _begun(session: Session, grant: Grant, given: tuple[bytes, bytes, int]) -> bool:
+    return datapath.path.begin(grant.family, session.handle, grant.key, grant.mechanism, given)
 
 
 def _lease_s(key: Object) -> float:

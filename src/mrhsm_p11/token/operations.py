@@ -54,9 +54,9 @@ class Operation(Generic[E_co]):
         self.observe: Callable[[Buffer, bytes], None] | None = None  # sees input and output of a decryption in one call
 
     @classmethod
-    def under_way(cls, engine: Any, *, streaming: bool) -> Operation[Any]:
+    def under_way(cls, engine: Any, streaming: bool, multipart: bool) -> Operation[Any]:
         """Return one that the C front has begun; only its ciphers can begin anew."""
-        operation = Operation(lambda: engine)
+        operation = Operation(lambda: engine, multipart=multipart)
         operation.start = getattr(engine, "restarted", operation.start)
         operation.streaming = streaming
         return operation

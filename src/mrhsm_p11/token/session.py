@@ -87,7 +87,7 @@ class Session:
 
     def _taken_over(self, family: str) -> Active | None:
         found = datapath.path.take(family, self.handle)
-        return Operation.under_way(found.engine, streaming=found.streaming) if found is not None else None
+        return Operation.under_way(*found) if found is not None else None
 
     def cancel(self) -> None:
         """End every operation and search."""
