@@ -26,16 +26,16 @@ class Scheme(NamedTuple):
 def scheme(how: Native, row: MechanismRow, parameter: AnyParameter) -> Scheme | None:
     """Return what a parameter that the engine has taken comes to; None for one that C does not."""
     if isinstance(parameter, PSSParams):
-        hash, size = hash_of(hash_name(parameter.hash))
+        algorithm, size = hash_of(hash_name(parameter.hash))
         asked = _numbers(parameter.hash, parameter.mgf, parameter.salt_len)
-        return Scheme(hash, size, _mask(parameter.mgf), parameter.salt_len, asked)
+        return Scheme(algorithm, size, _mask(parameter.mgf), parameter.salt_len, asked)
     if isinstance(parameter, OAEPParams) and not parameter.label:
-        hash, size = hash_of(hash_name(parameter.hash))
-        return Scheme(hash, 2 * size + 2, _mask(parameter.mgf), asked=_numbers(parameter.hash, parameter.mgf))
+        algorithm, size = hash_of(hash_name(parameter.hash))
+        return Scheme(algorithm, 2 * size + 2, _mask(parameter.mgf), asked=_numbers(parameter.hash, parameter.mgf))
     if parameter:
         return None
-    hash, _ = hash_of(row.hash)
-    return Scheme(hash, PKCS1_OVERHEAD if how.method == "RSA_PKCS" else 0)
+    algorithm, _ = hash_of(row.hash)
+    return Scheme(algorithm, PKCS1_OVERHEAD if how.method == "RSA_PKCS" else 0)
 
 
 def _mask(mgf: int) -> str:

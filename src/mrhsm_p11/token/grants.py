@@ -103,11 +103,7 @@ def _grant(
 
 def _begin(session: Session, grant: Grant, value: memoryview, parameter: AnyParameter, seen: int) -> bool:
     given = _parameter(grant.shape, parameter)
-    return (
-        given is not None
-        and datapath.path.grant(seen, grant, value)
-        and _begun(session, grant, given)
-    )
+    return given is not None and datapath.path.grant(seen, grant, value) and _begun(session, grant, given)
 
 
 def _begun(session: Session, grant: Grant, given: tuple[bytes, bytes, int]) -> bool:
