@@ -39,7 +39,7 @@ static int read_gcm(const LOOSE_MECHANISM *mechanism, struct parameter *into)
 }
 
 /* Hash and mask generation function stand first; a label, or a wrong source, is Python's. */
-static int read_oaep(const CK_MECHANISM *mechanism, struct parameter *into)
+static int read_oaep(const LOOSE_MECHANISM *mechanism, struct parameter *into)
 {
     CK_RSA_PKCS_OAEP_PARAMS given;
 

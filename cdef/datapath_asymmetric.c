@@ -183,7 +183,7 @@ static int sign_whole(struct context *context, const struct message *whole, CK_B
 }
 
 /* Sign, the last part taken: `out` has room, and may lie over the message. */
-static CK_RV pair_sign(struct context *context, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *given)
+static CK_RV pair_sign(struct context *context, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, LOOSE_ULONG *given)
 {
     CK_BYTE made[MOST_SIGNATURE_BYTES];
     struct message whole;

@@ -17,6 +17,7 @@ static atomic_int over, wrong;
 static atomic_ulong done;
 static int forks;
 static unsigned long closings; /* no atomic one: what the gate keeps apart may be plain */
+static atomic_ulong signatures;
 static CK_BYTE key_bytes[32] = "an AES key, thirty-two bytes lon";
 
 static void expect(int truth, const char *what)
@@ -118,6 +119,30 @@ static void wrap_once(CK_ULONG session, CK_OBJECT_HANDLE wrapping, CK_OBJECT_HAN
     atomic_fetch_add(&done, 1);
 }
 
+/* A key on P-256 as PKCS #8; its 32 bytes are any number. OpenSSL's object of it is shared by all who sign. */
+static void sign_pair(CK_ULONG session, CK_OBJECT_HANDLE key)
+{
+    static const CK_BYTE pkcs8[67] = {0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48,
+                                      0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03,
+                                      0x01, 0x07, 0x04, 0x27, 0x30, 0x25, 0x02, 0x01, 0x01, 0x04, 0x20, 0x01};
+    struct terms terms = {.token = TOKEN, .key = key, .mechanism = CKM_ECDSA, .family = FAMILY_SIGN,
+                          .method = METHOD_ECDSA, .mark = key, .lease_ms = 1000, .one_part = 1};
+    CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
+    struct parameter none = {0};
+    CK_ULONG seen = datapath_changes(), out_bytes = 64;
+    CK_BYTE text[32] = "a hash", out[64];
+
+    if (datapath_init(FAMILY_SIGN, session, &mechanism, key) != CKR_OK) {
+        if (!datapath_claim(FAMILY_SIGN, session))
+            return;
+        datapath_grant(seen, &terms, pkcs8, sizeof pkcs8);
+        if (!datapath_begin(FAMILY_SIGN, session, key, CKM_ECDSA, &none))
+            return;
+    }
+    if (datapath_squeeze(FAMILY_SIGN, STEP_ONCE, session, text, sizeof text, out, &out_bytes) == CKR_OK)
+        atomic_fetch_add(&signatures, 1);
+}
+
 static void *work(void *number)
 {
     CK_ULONG at = (CK_ULONG)number;
@@ -133,6 +158,7 @@ static void *work(void *number)
         crypt_once(session, key);
         wrap_once(session, key, (key + 1) % KEYS + 100);
         sink(FAMILY_SIGN, session, key);
+        sign_pair(session, key);
         sink(FAMILY_DIGEST, session, CK_INVALID_HANDLE);
         datapath_random(session, random, sizeof random);
         expect(seen == closings, "the gate closed amid a call");
@@ -158,6 +184,9 @@ static void fork_once(void)
         atomic_store(&done, 0);
         crypt_once(1, 100);
         expect(atomic_load(&done) == 1, "nothing served in a child");
+        atomic_store(&signatures, 0);
+        sign_pair(1, 100);
+        expect(atomic_load(&signatures) == 1, "nothing signed in a child");
         gate_go_out();
         _exit(atomic_load(&wrong) != 0);
     }
@@ -238,6 +267,8 @@ int main(int count, char **arguments)
         datapath_open(i, TOKEN);
     crypt_once(1, 100);
     expect(atomic_load(&done) == 1, "nothing served");
+    sign_pair(1, 100);
+    expect(atomic_load(&signatures) == 1, "nothing signed");
     wrap_once(1, 100, 101);
     expect(atomic_load(&done) == 2, "nothing wrapped");
     closing_has_a_limit();
