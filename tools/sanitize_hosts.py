@@ -45,6 +45,7 @@ HOSTS: dict[str, Host] = {
     ),
     "interfaces": Host(("initialize 0x0", "finalize 0x0")),
     "leave": Host(("initialize 0x0",), ("", "thread", "early", "thread early", "joined", "joined early")),
+    "limited": Host(("same 1, opened 1", "finalize 0x0"), ("", "memory")),
     "load": Host(("initialize 0x0", "end"), ("lazy", "now", "lazy global", "lazy reload")),
     "many": Host(("failures 0", "threads 1"), ("threads 100", "restarts 10", "reloads 5", "cancelled 30")),
     "quiet": Host(("use 0x0", "tasks 1, asked for 0"), stores=("file", "kmip"), lines=1),
