@@ -16,13 +16,14 @@ from mrhsm_p11.crypto.lattices import SETS, ParameterSet
 from mrhsm_p11.errors import (
     AttributeValueInvalid,
     DataLenRange,
-    EncryptedDataLenRange,
     KeyTypeInconsistent,
     MechanismParamInvalid,
     SignatureInvalid,
     SignatureLenRange,
     TemplateIncomplete,
     TemplateInconsistent,
+    UnwrappingKeyTypeInconsistent,
+    WrappedKeyLenRange,
 )
 from mrhsm_p11.mapping.codecs import Value
 from mrhsm_p11.mapping.mechanisms import ROWS, MechanismRow
@@ -145,7 +146,7 @@ def test_ml_kem_shares_a_secret(which: ParameterSet) -> None:
     forged = bytes((encapsulated[0] ^ 1,)) + encapsulated[1:]
     assert engine.decapsulate(KEM, None, private, forged) != secret
     for wrong in (b"", encapsulated[1:], encapsulated + b"\0"):
-        with pytest.raises(EncryptedDataLenRange):
+        with pytest.raises(WrappedKeyLenRange):
             engine.decapsulate(KEM, None, private, wrong)
     for call in (
         lambda: engine.encapsulated_size(KEM, b"p", public),
@@ -160,12 +161,13 @@ def test_keys_of_other_types() -> None:
     kem, dsa = known_pair(SETS[0]), known_pair(SETS[2])
     for call in (
         lambda: engine.encapsulate(KEM, None, dsa[0]),
-        lambda: engine.decapsulate(KEM, None, dsa[1], b""),
         lambda: engine.signer(ROWS[CKM.ML_DSA], None, CKK.ML_DSA, kem[1]),
         lambda: engine.verifier(ROWS[CKM.ML_DSA], None, CKK.ML_DSA, kem[0]),
     ):
         with pytest.raises(KeyTypeInconsistent):
             call()
+    with pytest.raises(UnwrappingKeyTypeInconsistent):
+        engine.decapsulate(KEM, None, dsa[1], b"")
     for cls, half in ((CKO.PUBLIC_KEY, kem[0]), (CKO.PRIVATE_KEY, kem[1])):
         with pytest.raises(AttributeValueInvalid):
             material.normalise(cls, CKK.ML_DSA, half)
