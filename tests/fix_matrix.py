@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from fix_native import token_home
 from matrix_rules import RULES
+from matrix_sealing import TLS_SAMPLES
 from p11 import CKError, Cryptoki, rv_of
 
 from mrhsm_p11.constants import CK, CKA, CKD, CKF, CKG, CKK, CKM, CKO, CKP, CKR, CKU, CKZ
@@ -178,6 +179,7 @@ SAMPLES: dict[str, Callable[[Cryptoki, MechanismRow], Any]] = {
     ),
     "CK_PKCS5_PBKD2_PARAMS2": _pbkd2,
     "CK_TLS_MAC_PARAMS": lambda p11, row: p11.new("CK_TLS_MAC_PARAMS *", [CKM.SHA256, 12, 1]),
+    **TLS_SAMPLES,
 }
 # Raw parameters to try: a number such as a MAC's length, initialisation vectors, a version of TLS, none.
 RAW = ((16).to_bytes(8, "little"), (8).to_bytes(8, "little"), bytes(16), bytes(8), bytes(12), b"\3\3", b"")
