@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +10,9 @@ import pytest
 from fix_tokens import TokenOnDisk
 from p11 import CKError, Cryptoki
 
-from mrhsm_p11.constants import CKA, CKM, CKR
+from mrhsm_p11.constants import CKA, CKM, CKR, CKU
+from mrhsm_p11.token.objects import Object
+from mrhsm_p11.token.token import Token
 
 THREADS, ROUNDS = 32, 6
 
@@ -73,6 +75,25 @@ def test_one_login_wins(initialised: tuple[Cryptoki, TokenOnDisk, Path]) -> None
 
     run(work)
     assert sorted(answers) == [CKR.OK] + [CKR.USER_ALREADY_LOGGED_IN] * (THREADS - 1)
+
+
+def test_a_session_opened_amid_the_end_of_the_last_one_is_not_logged_out_later(
+    initialised: tuple[Cryptoki, TokenOnDisk, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p11, on_disk, path = initialised
+    last, begun, discard = p11.open_session(on_disk.slot_id), [], Token._discard
+    p11.login(last)
+
+    def begin(token: Token, gone: Iterable[Object]) -> None:
+        monkeypatch.setattr(Token, "_discard", discard)
+        discard(token, list(gone))
+        begun.append(Cryptoki(path).open_session(on_disk.slot_id))
+        begun.append(Cryptoki(path).rv("C_Login", begun[0], CKU.USER, None, 0))
+
+    monkeypatch.setattr(Token, "_discard", begin)
+    p11.close_session(last)
+    assert begun[1] == CKR.OK
+    assert p11.rv("C_Logout", begun[0]) == CKR.OK
 
 
 def test_an_operation_is_not_shared_by_two_threads(initialised: tuple[Cryptoki, TokenOnDisk, Path]) -> None:

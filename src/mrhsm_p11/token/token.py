@@ -78,12 +78,12 @@ class Token:
         answers.changed()
         session.cancel()
         datapath.path.close(session.handle)
-        with self.changing:
+        with self.changing:  # in one step: a session opened after the last one was closed must find no login
             self.sessions.pop(session.handle, None)
-            last = not self.sessions
+            given_up = None if self.sessions else self._give_up()
         self._discard(one for one in self.objects.all() if one.session == session.handle)
-        if last:
-            self.leave()
+        if given_up is not None:
+            _forget(*given_up)
 
     # ---- login
 
@@ -101,16 +101,17 @@ class Token:
     def leave(self) -> None:
         """Give up the role: what was opened is forgotten, key bytes are wiped. Handles of token objects stay."""
         with self.changing:
-            left, self._stores = self._stores, ()
-            self.states.clear()
-            self.role, opened, self.opened = None, self.opened, None
+            given_up = self._give_up()
+        _forget(*given_up)
+
+    def _give_up(self) -> tuple[tuple[Store, ...], Opened | None]:
+        """Take no role; return what the last one had opened. The caller holds `changing`."""
+        left, self._stores = self._stores, ()
+        self.states.clear()
+        self.role, opened, self.opened = None, self.opened, None
         answers.changed()
         datapath.path.end_all()
-        for store in left:
-            store.forget()
-            store.close()
-        if opened is not None:
-            opened.token_key.wipe()
+        return left, opened
 
     def logout(self) -> None:
         """C_Logout: beside leaving, private handles end for good and private session objects are destroyed."""
@@ -193,3 +194,11 @@ class Token:
             self.objects.forget(one)
             if one.session is not None:
                 one.store.delete(one.uid)
+
+
+def _forget(left: tuple[Store, ...], opened: Opened | None) -> None:
+    for store in left:
+        store.forget()
+        store.close()
+    if opened is not None:
+        opened.token_key.wipe()
