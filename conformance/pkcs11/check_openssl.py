@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from outcome import Outcome
 from part import main
-from places import LABEL, Place, need, need_file
+from places import LABEL, Place, need, need_file, need_provider
 from services import free_port, serving
 from steps import Steps
 from workshop import Workshop
@@ -81,7 +81,7 @@ def _engine(place: Place) -> OpenSSL:
 
 
 def _provider(place: Place) -> OpenSSL:
-    library = need_file("pkcs11-provider", "/usr/lib/*/ossl-modules/pkcs11.so", "/usr/lib/ossl-modules/pkcs11.so")
+    library = need_provider()
     more = PROVIDER.format(provider=library, module=place.module, pin=place.pins.user)
     settings = "\n".join(line for line in SETTINGS.splitlines() if not line.startswith("engines =")) + "\n"
     settings = settings.replace("{more}", more).replace("{engine}", "none").replace("{module}", str(place.module))
@@ -156,7 +156,9 @@ def _secretly(openssl: OpenSSL, name: str) -> None:
     key = (*openssl.how, "-inkey", openssl.uri(name, "private"))
     if name == "rsa":
         (folder / "secret").write_bytes(b"for one reader")
-        for options in ((), ("-pkeyopt", "rsa_padding_mode:oaep")):
+        # pkcs11-provider 1.2 leaves the hash out unless it is named, and no token knows which is meant
+        hashes = ("-pkeyopt", "rsa_oaep_md:sha256", "-pkeyopt", "rsa_mgf1_md:sha256")
+        for options in ((), ("-pkeyopt", "rsa_padding_mode:oaep", *(() if openssl.how else hashes))):
             reader = ("-encrypt", "-pubin", "-inkey", "rsa.pub", "-in", "secret", "-out", "secret.enc")
             _plain(openssl, "pkeyutl", *reader, *options)
             openssl.run("pkeyutl", "-decrypt", *key, "-in", "secret.enc", "-out", "secret.back", *options)

@@ -117,6 +117,12 @@ def need_file(package: str, *patterns: str) -> Path:
     raise Absent(f"Debian's {package} is not installed")
 
 
+def need_provider() -> Path:
+    """Return pkcs11-provider's library, from OpenSSL's own variable where it is set. Raises Absent."""
+    folders = (os.environ.get("OPENSSL_MODULES", ""), "/usr/lib/*/ossl-modules", "/usr/lib/ossl-modules")
+    return need_file("pkcs11-provider", *(f"{folder}/pkcs11.so" for folder in folders if folder))
+
+
 def _checked(done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode:
         raise RuntimeError(f"{' '.join(done.args)} failed:\n{done.stdout}")
