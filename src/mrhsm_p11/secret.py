@@ -43,6 +43,10 @@ class Secret:
         self._wiped = True
         self._bytes[:] = bytes(len(self._bytes))
 
+    @property
+    def is_wiped(self) -> bool:
+        return self._wiped
+
     def __len__(self) -> int:
         return len(self._bytes)
 

@@ -16,7 +16,7 @@ from mrhsm_p11.errors import DeviceError, MrhsmError, UserNotLoggedIn
 from mrhsm_p11.secret import Secret
 from mrhsm_p11.store.base import ObjectGone
 from mrhsm_p11.store.file import FileStore
-from mrhsm_p11.store.folder import ObjectDamaged
+from mrhsm_p11.store.folder import MOST_MATERIALS, ObjectDamaged
 from mrhsm_p11.tokendir import posix
 from mrhsm_p11.tokendir.files import SaveFailed, TokenDirectory
 
@@ -48,6 +48,41 @@ def test_files_show_neither_attributes_nor_bytes(file_place: FileStorePlace) -> 
     assert b"tell nobody" not in content
     assert KEY.reveal() not in content
     assert KEY.reveal()[:8] not in content
+
+
+def test_material_is_read_once_while_its_file_stays(
+    file_place: FileStorePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = file_place.open(), file_place.open()
+    uid = store.insert(aes_key(), KEY).uid
+    path, reads, read = file_place.folder / f"{uid}.object", [], TokenDirectory.read
+    os.utime(path, (1, 1))
+    monkeypatch.setattr(TokenDirectory, "read", lambda *a: reads.append(a) or read(*a))
+    for _ in range(3):
+        lent = store.material(uid)
+        assert lent == KEY
+        lent.wipe()  # as every caller may
+    assert len(reads) == 1
+    os.utime(path, (2, 2))
+    assert store.material(uid) == KEY
+    assert len(reads) == 2
+    other.delete(uid)
+    with pytest.raises(ObjectGone):
+        store.material(uid)
+
+
+def test_kept_material_is_bounded_and_wiped(file_place: FileStorePlace) -> None:
+    store = file_place.open()
+    uids = [store.insert(aes_key(), KEY).uid for _ in range(MOST_MATERIALS + 2)]
+    for uid in uids:
+        os.utime(file_place.folder / f"{uid}.object", (1, 1))
+        assert store.material(uid) == KEY
+    kept = [secret for _, secret in store._objects._materials.values()]
+    assert len(kept) == MOST_MATERIALS
+    store.close()
+    assert all(secret == Secret(bytes(32)) for secret in kept)
+    with pytest.raises(UserNotLoggedIn):
+        store.material(uids[-1])
 
 
 def test_an_unchanged_object_is_one_record(file_place: FileStorePlace, monkeypatch: pytest.MonkeyPatch) -> None:

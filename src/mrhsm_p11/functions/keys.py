@@ -30,6 +30,7 @@ from mrhsm_p11.store.base import Store
 from mrhsm_p11.token import cluster_objects, grants, provider, rules, usage
 from mrhsm_p11.token.objects import Object, kind_of
 from mrhsm_p11.token.operations import Buffer, Outcome
+from mrhsm_p11.token.plans import Plan, frozen
 from mrhsm_p11.token.rules import Origin, Template, Values
 from mrhsm_p11.token.session import Session
 from mrhsm_p11.token.token import Token
@@ -43,20 +44,18 @@ def generate_key(session: int, mechanism: Mechanism | None, template: Template) 
     row = usage.mechanism_row(found.token.config, asked.type, CKF.GENERATE)
     if row.mode == "parameters":
         return _generate_parameters(found, row, asked.type, template)
-    values = _prepared(row, CKO.SECRET_KEY, template, found.token)
-    completed, store = _completed(values, Origin.GENERATE, found, asked.type)
-    key_type = kind_of(values)[1]
-    value_len = values.get(CKA.VALUE_LEN, secret_keys.fixed_length(key_type))
+    plan, store = _planned(found, Origin.GENERATE, row, template, lambda: _plan_generation(found, row, template))
+    value_len = plan.values.get(CKA.VALUE_LEN, secret_keys.fixed_length(plan.key_type))
     if (
         not isinstance(value_len, int)
         or not row.allows(value_len * 8)
-        or not secret_keys.has_length(key_type, value_len)
+        or not secret_keys.has_length(plan.key_type, value_len)
     ):
         raise AttributeValueInvalid("CKA_VALUE_LEN is no size of such keys")
     if row.family == "random":
-        record = store.generate({**completed, CKA.VALUE_LEN: value_len})
+        record = store.generate({**plan.completed, CKA.VALUE_LEN: value_len})
     else:
-        record = store.insert(completed, engine.make_secret(row, asked.parameter, value_len))
+        record = store.insert(plan.completed, engine.make_secret(row, asked.parameter, value_len))
     return found.token.enter_object(found, store, record).handle
 
 
@@ -149,22 +148,59 @@ def bring_in(
     session: Session, row: MechanismRow, unwrapping: Object, template: Template, unwrap: Callable[[], Secret]
 ) -> int:
     """Make the key that `unwrap` gives, once its template has passed; return its handle."""
-    token = session.token
+    plan, store = _planned(
+        *(session, Origin.UNWRAP, row, template),
+        lambda: _plan_unwrapping(session, row, unwrapping, template),
+        demanding=bool(unwrapping.record.attributes.get(CKA.UNWRAP_TEMPLATE)),
+    )
+    plain = unwrap()
+    value_len = plan.values.get(CKA.VALUE_LEN)
+    secret = material.unwrapped(row, plan.cls, plan.key_type, value_len if isinstance(value_len, int) else None, plain)
+    material.require_agreement(plan.values, secret)
+    record = store.insert(plan.completed, secret)
+    return session.token.enter_object(session, store, record).handle
+
+
+def _plan_unwrapping(session: Session, row: MechanismRow, unwrapping: Object, template: Template) -> Plan:
     values = rules.decode(template)
     rules.demand(values, unwrapping, CKA.UNWRAP_TEMPLATE)
     if values.get(CKA.TOKEN) is True:
         session.require_writable()
-    rules.check(values, Origin.UNWRAP, token.role)
+    role = session.token.role
+    rules.check(values, Origin.UNWRAP, role)
     cls, key_type = kind_of(values)
     if key_type is None or cls not in ((CKO.SECRET_KEY, CKO.PRIVATE_KEY) if row.wraps_private else (CKO.SECRET_KEY,)):
         raise TemplateInconsistent("the mechanism wraps no such object")
-    completed, store = _completed(values, Origin.UNWRAP, session, None)
-    plain = unwrap()
-    value_len = values.get(CKA.VALUE_LEN)
-    secret = material.unwrapped(row, cls, key_type, value_len if isinstance(value_len, int) else None, plain)
-    material.require_agreement(values, secret)
-    record = store.insert(completed, secret)
-    return token.enter_object(session, store, record).handle
+    return frozen(values, rules.complete(values, Origin.UNWRAP, role), cls, key_type)
+
+
+def _plan_generation(session: Session, row: MechanismRow, template: Template) -> Plan:
+    values = _prepared(row, CKO.SECRET_KEY, template, session.token)
+    completed = rules.complete(values, Origin.GENERATE, session.token.role, row.type)
+    return frozen(values, completed, CKO.SECRET_KEY, kind_of(values)[1])
+
+
+def _planned(
+    session: Session,
+    origin: Origin,
+    row: MechanismRow,
+    template: Template,
+    make: Callable[[], Plan],
+    *,
+    demanding: bool = False,
+) -> tuple[Plan, Store]:
+    """Return what a template comes to, and the new key's store. `demanding`: it depends on a key too.
+
+    Raises what `make` raises, and where this session may not make such a key.
+    """
+    token, role = session.token, session.token.role
+    plan = None if demanding else token.plans.find(origin, row.type, role, template)
+    if plan is None:
+        plan = make()
+        if not demanding and role == token.role:
+            token.plans.keep(origin, row.type, role, template, plan)
+    token.require_visible(plan.completed)
+    return plan, token.store_for(session, on_token=plan.completed[CKA.TOKEN] is True)
 
 
 def given(mechanism: Mechanism | None) -> Mechanism:

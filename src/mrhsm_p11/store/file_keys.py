@@ -58,7 +58,7 @@ class FileKeys(ClusterKeyStore):
         return self._objects.load(uid).state
 
     def read(self, uid: str, *, fresh: bool = False) -> Secret:
-        return self._objects.material(uid)  # there is no cache
+        return self._objects.material(uid)  # the file is looked at each time
 
     def revoke(self, uid: str) -> None:
         def revoked(stored: StoredObject) -> StoredObject:

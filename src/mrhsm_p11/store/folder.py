@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from mrhsm_p11.secret import Secret
+from mrhsm_p11.secret import Secret, SecretWiped
 from mrhsm_p11.store import sealed
 from mrhsm_p11.store.base import ObjectGone
 from mrhsm_p11.store.sealed import SealKey, StoredObject
@@ -21,6 +21,7 @@ from mrhsm_p11.tokendir import entries
 from mrhsm_p11.tokendir.files import DirectoryError, FileMissing, TokenDirectory
 
 OBJECT_SUFFIX, PAIR_SUFFIX, PAIR_JOINT = ".object", ".pair", "+"
+MOST_MATERIALS = 64
 RACY_NS = 100_000_000  # a file changed just now may change again and show the same stamp
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}\Z")
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class ObjectFolder:
         self._folder = serial
         self._key = SealKey(Secret(token_key.view()), serial)
         self._known: dict[str, tuple[tuple[int, ...], StoredObject]] = {}  # uid -> stamp of the file, what it says
+        self._materials: dict[str, tuple[tuple[int, ...], Secret]] = {}  # the latest last
         self._changing = threading.Lock()
         self._key_checked: tuple[int, ...] = ()  # stamp of the mrhsm.conf whose token has this key
 
@@ -60,6 +62,9 @@ class ObjectFolder:
 
     def load(self, uid: str) -> StoredObject:
         """Return one object. Raises ObjectGone."""
+        known = self._known.get(uid)
+        if known is not None and self._directory.unchanged(self._path(uid), known[0]):
+            return known[1]
         stamp = self._directory.stamp(self._path(uid))
         if stamp:
             try:
@@ -70,7 +75,15 @@ class ObjectFolder:
 
     def material(self, uid: str) -> Secret:
         """Return one object's material. Raises ObjectGone."""
-        return self._opened(sealed.open_material, uid, self._content(uid))
+        known = self._materials.get(uid)
+        if known is not None and self._directory.unchanged(self._path(uid), known[0]):
+            with contextlib.suppress(SecretWiped):
+                return known[1].copy()
+        stamp = self._directory.stamp(self._path(uid))
+        material = self._opened(sealed.open_material, uid, self._content(uid))
+        if _is_settled(stamp):
+            self._keep_material(uid, stamp, material)
+        return material
 
     def add(self, uid: str, stored: StoredObject, material: Secret) -> None:
         """Keep a new object."""
@@ -99,11 +112,16 @@ class ObjectFolder:
         with self._writing():
             if not self._directory.remove(self._path(uid)):
                 raise ObjectGone(f"object {uid} is gone")
+        with self._changing:
+            self._wipe(uid)
 
     def close(self) -> None:
         """Wipe the key; the folder is not used again."""
         self._key.token_key.wipe()
         self._known.clear()
+        with self._changing:
+            for uid in list(self._materials):
+                self._wipe(uid)
 
     def _path(self, uid: str) -> str:
         if not _UID.match(uid):
@@ -139,10 +157,22 @@ class ObjectFolder:
         if known is not None and known[0] == stamp:
             return known[1]
         stored = self._opened(sealed.open_object, uid, self._directory.read(self._path(uid)))
-        if time.time_ns() - stamp[2] > RACY_NS:
+        if _is_settled(stamp):
             with self._changing:
                 self._known[uid] = stamp, stored
         return stored
+
+    def _keep_material(self, uid: str, stamp: tuple[int, ...], material: Secret) -> None:
+        with self._changing:
+            self._wipe(uid)
+            if not self._key.token_key.is_wiped:
+                self._materials[uid] = stamp, Secret(material.view())
+            while len(self._materials) > MOST_MATERIALS:
+                self._wipe(next(iter(self._materials)))
+
+    def _wipe(self, uid: str) -> None:
+        if known := self._materials.pop(uid, None):
+            known[1].wipe()
 
     def _content(self, uid: str) -> bytes:
         try:
@@ -167,3 +197,8 @@ class ObjectFolder:
         except sealed.Damaged:
             path = f"{self._directory.path}/{self._folder}/{uid}{OBJECT_SUFFIX}"
             raise ObjectDamaged(f"{path} is damaged or of another token: restore it, or remove it") from None
+
+
+def _is_settled(stamp: tuple[int, ...]) -> bool:
+    """Tell whether a file that has this stamp will show another one when it changes."""
+    return bool(stamp) and time.time_ns() - stamp[2] > RACY_NS

@@ -22,7 +22,8 @@ class MemoryStore(Store):
         self._changing = threading.Lock()
 
     def insert(self, attributes: Attributes, material: Secret) -> Record:
-        record = Record(f"s-{os.urandom(16).hex()}", MappingProxyType(dict(attributes)))
+        kept = attributes if isinstance(attributes, MappingProxyType) else MappingProxyType(dict(attributes))
+        record = Record(f"s-{os.urandom(16).hex()}", kept)
         with self._changing:
             self._objects[record.uid] = record, Secret(material.view())
         return record

@@ -15,10 +15,11 @@ from mrhsm_p11.errors import (
     SessionReadWriteSoExists,
     UserNotLoggedIn,
 )
-from mrhsm_p11.store.base import Record, Store, Value
+from mrhsm_p11.store.base import Attributes, Record, Store
 from mrhsm_p11.store.memory import MemoryStore
 from mrhsm_p11.token import stores
 from mrhsm_p11.token.objects import Object, ObjectTable, is_private
+from mrhsm_p11.token.plans import Plans
 from mrhsm_p11.token.session import Session
 from mrhsm_p11.tokendir.entries import TokenEntry
 from mrhsm_p11.tokendir.files import TokenDirectory
@@ -43,6 +44,7 @@ class Token:
         self.opened: Opened | None = None  # what the PIN opened
         self.objects = ObjectTable(handles)
         self.session_store: Store = MemoryStore()
+        self.plans = Plans()
         self._stores: tuple[Store, ...] = ()  # of token objects, as the present role sees them
         self.states: dict[bytes, tuple[int, Operation[Digest]]] = {}  # see token.states
         self.changing = threading.Lock()
@@ -166,7 +168,7 @@ class Token:
         """Tell whether the present role may see an object: private ones are the user's alone."""
         return self.role == CKU.USER or not is_private(record)
 
-    def require_visible(self, values: dict[int, Value]) -> None:
+    def require_visible(self, values: Attributes) -> None:
         """Raise UserNotLoggedIn for private objects that the present role may not make or keep."""
         if values.get(CKA.PRIVATE) is True and self.role != CKU.USER:
             raise UserNotLoggedIn("private objects need the user's login")

@@ -81,6 +81,13 @@ class TokenDirectory:
             return ()
         return posix.stamp(status)
 
+    def unchanged(self, name: str, stamp: tuple[int, ...]) -> bool:
+        """Tell whether the file still has this stamp: whichever way leads there, no other file has it."""
+        try:
+            return posix.stamp(os.stat(f"{self.path}/{name}", follow_symlinks=False)) == stamp
+        except OSError:
+            return False
+
     def stamps(self, folder: str) -> dict[str, tuple[int, ...]]:
         """Return the stamp of every file in a folder by name; see `shared` for what one moment is."""
         try:
