@@ -87,7 +87,7 @@ def excuses_table(outcomes: list[Outcome]) -> list[str]:
     reasons: dict[tuple[str, str], set[str]] = {}
     for outcome in outcomes:
         for failure, reason in outcome.excused.items():
-            reasons.setdefault((outcome.suite, reason), set()).add(failure.partition(":")[0])
+            reasons.setdefault((outcome.suite, reason), set()).add(failure.partition(": ")[0])
     rows = [f"| {suite} | {len(names)} | {_short(reason, 400)} |" for (suite, reason), names in sorted(reasons.items())]
     return ["| suite | tests | why they are right as they are |", "|---|---|---|", *rows] if rows else ["Nothing."]
 
