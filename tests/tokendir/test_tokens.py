@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import signal
 import stat
 from collections.abc import Callable
 
@@ -306,6 +307,30 @@ def test_where_nothing_can_be_written_counts_are_kept_in_memory(
         assert token.open_unattended()
     with pytest.raises(PinLocked):
         token.open()
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_child_counts_though_another_thread_was_counting(
+    make_token: Callable[..., TokenOnDisk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = make_token()
+    fail(token, 2)
+
+    def refuse(*_: object) -> None:
+        raise SaveFailed("read-only")
+
+    monkeypatch.setattr(TokenDirectory, "write", refuse)
+    with attempts._memory_lock:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.alarm(60)  # ends a child that hangs
+                fail(token, 1)
+                status = 0
+            finally:
+                os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.usefixtures("cheap")

@@ -34,6 +34,7 @@ class NodeFacts:
 
 _memory: dict[tuple[str, str], NodeFacts] = {}  # where the file cannot be written
 _memory_lock = threading.Lock()
+os.register_at_fork(after_in_child=lambda: globals().update(_memory_lock=threading.Lock()))  # a thread may hold it
 
 
 def read(directory: TokenDirectory, serial: str) -> NodeFacts:
