@@ -12,6 +12,13 @@ static struct openssl_parameter setting(const char *name, const char *value)
     return (struct openssl_parameter){name, OPENSSL_TEXT, (void *)value, strlen(value), ~0UL};
 }
 
+/* A host's engine, libp11's for one, may be the default for all keys of a type, whatever their library context; then
+ * the padding that we asked for is silently not used, and such an operation is Python's. */
+static int is_provided(const void *key_context)
+{
+    return openssl.EVP_PKEY_CTX_get0_provider(key_context) != NULL;
+}
+
 /* Begin what the context's family does, with RSA's padding as the terms have it. */
 static int begin_with_padding(struct context *context)
 {
@@ -36,7 +43,7 @@ static int begin_with_padding(struct context *context)
             *next++ = setting("saltlen", salt);
         }
     }
-    return begin[terms->family](context->evp, settings) > 0;
+    return begin[terms->family](context->evp, settings) > 0 && is_provided(context->evp);
 }
 
 static int put_pair(struct context *context, const struct grant *grant)
@@ -75,7 +82,8 @@ static int pair_restart(struct context *context)
     if (context->terms.method != METHOD_EDDSA)
         return 1;
     return (is_private(&context->terms) ? openssl.EVP_DigestSignInit_ex : openssl.EVP_DigestVerifyInit_ex)(
-               context->evp, NULL, NULL, openssl_context, NULL, context->pair, NULL) == 1;
+               context->evp, NULL, NULL, openssl_context, NULL, context->pair, NULL) == 1 &&
+           is_provided(openssl.EVP_MD_CTX_get_pkey_ctx(context->evp));
 }
 
 /* ---- what is signed ---- */

@@ -49,6 +49,8 @@ static const unsigned long OPENSSL_LEAST = 0x30000030; /* 3.0.3: a MAC before th
     X(int, EVP_PKEY_get_size, (const void *))                                                                          \
     X(void *, EVP_PKEY_CTX_new_from_pkey, (void *, void *, const char *))                                              \
     X(void, EVP_PKEY_CTX_free, (void *))                                                                               \
+    X(const void *, EVP_PKEY_CTX_get0_provider, (const void *))                                                        \
+    X(void *, EVP_MD_CTX_get_pkey_ctx, (const void *))                                                                 \
     X(int, EVP_PKEY_sign_init_ex, (void *, const void *))                                                              \
     X(int, EVP_PKEY_sign, (void *, void *, size_t *, const void *, size_t))                                            \
     X(int, EVP_PKEY_verify_init_ex, (void *, const void *))                                                            \
