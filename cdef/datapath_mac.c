@@ -1,4 +1,5 @@
-/* Digests and MACs, and the calls of signatures: what each call takes, gives and refuses, as crypto/digests.py and crypto/mac.py do it. */
+/* Digests and MACs, and the calls of signatures: what each call takes, gives and refuses, as crypto/digests.py and
+ * crypto/mac.py do it. */
 
 static int absorb(struct context *context, const CK_BYTE *in, CK_ULONG n)
 {

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from fix_tokens import TokenOnDisk
+from fix_datapath import LoggedIn
 from p11 import Cryptoki
 
-from mrhsm_p11 import datapath
 from mrhsm_p11.constants import CKA, CKF, CKG, CKK, CKM, CKO, CKR, CKZ
 from mrhsm_p11.mapping.mechanisms import HASHES, ROWS, MechanismRow
 from mrhsm_p11.mapping.native import hash_of, native_pair
@@ -43,15 +40,8 @@ class Pair(NamedTuple):
         return self.private if name in ("Sign", "Decrypt") else self.public
 
 
-class PairBench:
-    """A library, a token and a session with the user logged in; pairs that the token keeps."""
-
-    def __init__(self, path: Path, token: TokenOnDisk) -> None:
-        self.p11 = Cryptoki(path)
-        self.p11.initialize()
-        self.slot = token.slot_id
-        self.session = self.p11.open_session(self.slot)
-        self.p11.login(self.session)
+class PairBench(LoggedIn):
+    """Pairs that the token keeps."""
 
     def pair(self, kind: str, differing: dict[int, Any] | None = None) -> Pair:
         """Return the token's pair of this name; it is made when it is first wanted."""
@@ -67,11 +57,6 @@ class PairBench:
         if key_type == CKK.RSA:
             public[CKA.ENCRYPT] = private[CKA.DECRYPT] = True
         return Pair(*self.p11.generate_key_pair(self.session, mechanism, public, private))
-
-    def served(self, work: Callable[[], object]) -> int:
-        before = datapath.path.served()
-        work()
-        return datapath.path.served() - before
 
     def begin(self, name: str, mechanism: Any, key: int) -> int:
         return self.p11.rv(f"C_{name}Init", self.session, self.p11.mechanism(mechanism), key)

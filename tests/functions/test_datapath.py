@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fix_datapath import LoggedIn, assert_same_answers
 from fix_tokens import TokenOnDisk
 from p11 import Cryptoki, rv_of
 
@@ -31,23 +32,11 @@ CBC = (CKM.AES_CBC_PAD, bytes(16))
 MakeToken = Callable[..., TokenOnDisk]
 
 
-class Bench:
-    """A library, a token and a session with the user logged in; the keys of that session."""
-
-    def __init__(self, path: Path, token: TokenOnDisk) -> None:
-        self.p11 = Cryptoki(path)
-        self.p11.initialize()
-        self.slot = token.slot_id
-        self.session = self.p11.open_session(self.slot)
-        self.p11.login(self.session)
+class Bench(LoggedIn):
+    """The keys of a session."""
 
     def key(self, kind: int = CKK.AES) -> int:
         return self.p11.create_object(self.session, {**TEMPLATE, CKA.KEY_TYPE: kind})
-
-    def served(self, work: Callable[[], object]) -> int:
-        before = datapath.path.served()
-        work()
-        return datapath.path.served() - before
 
     def begin(self, name: str, mechanism: Any, key: int) -> int:
         more = () if name == "Digest" else (key,)
@@ -215,18 +204,9 @@ class Player:
 def test_the_answers_are_pythons(
     library_path: Path, token: TokenOnDisk, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    traces = []
-    for on in "01":
-        monkeypatch.setenv("MRHSM_DATAPATH", on)
-        bench = Bench(library_path, token)
-        try:
-            before = datapath.path.served()
-            traces.append(Player(bench, seed).play(700))
-            assert (datapath.path.served() - before > 30) == (on == "1")
-        finally:
-            bench.p11.finalize()
-    for place, (python, c) in enumerate(zip(*traces, strict=True)):
-        assert python == c, f"call {place}: {traces[0][max(0, place - 12) : place]}"
+    assert_same_answers(
+        monkeypatch, lambda: Bench(library_path, token), lambda bench: Player(bench, seed).play(700), 30
+    )
 
 
 # ---- ends ----

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fix_datapath import assert_same_answers
 from fix_pairs import KINDS, ROWS_OF_PAIRS, Pair, PairBench, PairPlayer, oaep, pss
 from fix_tokens import TokenOnDisk
 from p11 import Cryptoki, rv_of
 
-from mrhsm_p11 import datapath
 from mrhsm_p11.constants import CKA, CKF, CKM, CKR
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 
@@ -107,18 +107,9 @@ def mechanism_for(p11: Cryptoki, row: MechanismRow, kind: str) -> tuple[int, Any
 def test_the_answers_are_pythons(
     library_path: Path, token: TokenOnDisk, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    traces = []
-    for on in "01":
-        monkeypatch.setenv("MRHSM_DATAPATH", on)
-        bench = PairBench(library_path, token)
-        try:
-            before = datapath.path.served()
-            traces.append(PairPlayer(bench, seed).play(1000))
-            assert (datapath.path.served() - before > 100) == (on == "1")
-        finally:
-            bench.p11.finalize()
-    for place, (python, c) in enumerate(zip(*traces, strict=True)):
-        assert python == c, f"call {place}: {traces[0][max(0, place - 12) : place]}"
+    assert_same_answers(
+        monkeypatch, lambda: PairBench(library_path, token), lambda bench: PairPlayer(bench, seed).play(1000), 100
+    )
 
 
 # ---- ends ----

@@ -69,6 +69,7 @@ def test_material_is_read_once_while_its_file_stays(
     other.delete(uid)
     with pytest.raises(ObjectGone):
         store.material(uid)
+    assert not store._objects._materials
 
 
 def test_kept_material_is_bounded_and_wiped(file_place: FileStorePlace) -> None:

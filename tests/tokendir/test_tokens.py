@@ -287,16 +287,16 @@ def test_counts_are_kept_for_other_processes_and_not_for_other_nodes(
     assert token.open()
 
 
+def refuse(*_: object) -> None:
+    raise SaveFailed("read-only")
+
+
 @pytest.mark.usefixtures("cheap")
 def test_where_nothing_can_be_written_counts_are_kept_in_memory(
     make_token: Callable[..., TokenOnDisk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = make_token()
     fail(token, 2)
-
-    def refuse(*_: object) -> None:
-        raise SaveFailed("read-only")
-
     with monkeypatch.context() as patched:
         patched.setattr(TokenDirectory, "write", refuse)
         fail(token, 7)
@@ -314,11 +314,6 @@ def test_a_child_counts_though_another_thread_was_counting(
     make_token: Callable[..., TokenOnDisk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = make_token()
-    fail(token, 2)
-
-    def refuse(*_: object) -> None:
-        raise SaveFailed("read-only")
-
     monkeypatch.setattr(TokenDirectory, "write", refuse)
     with attempts._memory_lock:
         child = os.fork()

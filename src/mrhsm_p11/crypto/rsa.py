@@ -149,6 +149,11 @@ def recoverer(row: MechanismRow, parameter: AnyParameter, material: Secret) -> C
     return OneShotCipher(recover, lambda _: scheme.size - PKCS1_OVERHEAD)
 
 
+def oaep_overhead(hash_bytes: int) -> int:
+    """Return how many bytes OAEP adds (RFC 8017, 7.1.1)."""
+    return 2 * hash_bytes + 2
+
+
 def hash_name(hash: int) -> str:
     """Return hashlib's name of a parameter's hash. Raises MechanismParamInvalid."""
     if hash not in HASHES:

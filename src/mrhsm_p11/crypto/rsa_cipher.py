@@ -11,7 +11,7 @@ from mrhsm_p11.crypto import checks, digests, keys, keywrap
 from mrhsm_p11.crypto.base import Cipher, Input, OneShotCipher
 from mrhsm_p11.crypto.checks import AnyParameter
 from mrhsm_p11.crypto.hashes import algorithm
-from mrhsm_p11.crypto.rsa import PKCS1_OVERHEAD, hash_name, mask_name
+from mrhsm_p11.crypto.rsa import PKCS1_OVERHEAD, hash_name, mask_name, oaep_overhead
 from mrhsm_p11.errors import DataLenRange, EncryptedDataInvalid, EncryptedDataLenRange, MechanismParamInvalid
 from mrhsm_p11.mapping.mechanisms import ROWS, MechanismRow
 from mrhsm_p11.parameters.rsa import OAEPParams, RSAAESKeyWrapParams
@@ -110,7 +110,7 @@ def _padding(row: MechanismRow, parameter: AnyParameter) -> tuple[AsymmetricPadd
     name, mask = hash_name(oaep.hash), mask_name(oaep.mgf)
     if not {name, mask} <= _OAEP_HASHES:
         raise MechanismParamInvalid("OAEP takes SHA-1 and SHA-2")
-    return OAEP(MGF1(algorithm(mask)), algorithm(name), oaep.label or None), 2 * digests.SIZES[name] + 2
+    return OAEP(MGF1(algorithm(mask)), algorithm(name), oaep.label or None), oaep_overhead(digests.SIZES[name])
 
 
 def _check_room(size: int, overhead: int) -> None:

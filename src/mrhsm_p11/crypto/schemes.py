@@ -6,7 +6,7 @@ import sys
 from typing import NamedTuple
 
 from mrhsm_p11.crypto.checks import AnyParameter
-from mrhsm_p11.crypto.rsa import PKCS1_OVERHEAD, hash_name, mask_name
+from mrhsm_p11.crypto.rsa import PKCS1_OVERHEAD, hash_name, mask_name, oaep_overhead
 from mrhsm_p11.mapping.codecs import ULONG_BYTES
 from mrhsm_p11.mapping.mechanisms import MechanismRow
 from mrhsm_p11.mapping.native import Native, hash_of
@@ -31,7 +31,9 @@ def scheme(how: Native, row: MechanismRow, parameter: AnyParameter) -> Scheme | 
         return Scheme(algorithm, size, _mask(parameter.mgf), parameter.salt_len, asked)
     if isinstance(parameter, OAEPParams) and not parameter.label:
         algorithm, size = hash_of(hash_name(parameter.hash))
-        return Scheme(algorithm, 2 * size + 2, _mask(parameter.mgf), asked=_numbers(parameter.hash, parameter.mgf))
+        return Scheme(
+            algorithm, oaep_overhead(size), _mask(parameter.mgf), asked=_numbers(parameter.hash, parameter.mgf)
+        )
     if parameter:
         return None
     algorithm, _ = hash_of(row.hash)

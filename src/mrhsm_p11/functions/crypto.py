@@ -79,7 +79,7 @@ def begin(session: int, family: str, mechanism: Mechanism | None) -> tuple[Sessi
 
 def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None]:
     """Make C_<X>Init of a family that works with a key."""
-    start = _BEGIN[purpose.name]
+    start, is_native = _BEGIN[purpose.name], purpose.name in datapath.FAMILIES
 
     def init(session: int, mechanism: Mechanism | None, key: int) -> None:
         seen = datapath.path.changes()
@@ -90,14 +90,14 @@ def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None
         row, permitted = usage.permit(found.token, purpose, asked, key)
         held = permitted.key()
         in_c = found, purpose.name, row, asked, permitted, held, seen
-        if purpose.name in datapath.FAMILIES and grants.begin(*in_c):
+        if is_native and grants.begin(*in_c):
             return
         operation = Operation(
             partial(start, row, asked, permitted.key_type or 0, held),
             multipart=row.multipart,
             locked=permitted.is_true(CKA.ALWAYS_AUTHENTICATE),
         )
-        if purpose.name in datapath.FAMILIES and grants.begin_pair(*in_c):
+        if is_native and grants.begin_pair(*in_c):
             return
         if purpose is usage.DECRYPT:
             operation.observe = _checksum_observer(found, asked)

@@ -98,7 +98,7 @@ def wrap_key(session: int, mechanism: Mechanism | None, wrapping_key: int, key: 
     plain = wrapped.key()
     kek = wrapping.key()
     this, last, found.wrapped = (row.type, wrapping_key, key), found.wrapped, (row.type, wrapping_key, key)
-    if this == last and datapath.path is not datapath.OFF:
+    if this == last:
         grants.wrap(found, row, (wrapping, wrapped), (kek, plain), seen)
     needed = engine.wrapped_size(row, _without_generator(asked.parameter), len(plain), kek)
     if room is None or room < needed:

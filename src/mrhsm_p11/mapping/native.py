@@ -34,9 +34,7 @@ _AES = {
     ("cmac", "cmac-general"): Native("CMAC", "LENGTH", "AES-{}-CBC"),
 }
 _AES_WRAPS = {
-    ("block", "ecb"): Native("BLOCKS", "NONE", "AES-{}-ECB"),
-    ("block", "cbc"): Native("BLOCKS", "VECTOR", "AES-{}-CBC"),
-    ("block", "cbc-pad"): Native("PADDED", "VECTOR", "AES-{}-CBC"),
+    **{each: _AES[each] for each in (("block", "ecb"), ("block", "cbc"), ("block", "cbc-pad"))},
     ("keywrap", "kw"): Native("KEYWRAP", "NONE", "AES-{}-WRAP"),
     ("keywrap", "kw-pkcs7"): Native("KEYWRAP_PADDED", "NONE", "AES-{}-WRAP"),
     ("keywrap", "kwp"): Native("KEYWRAP_KWP", "NONE", "AES-{}-WRAP-PAD"),

@@ -76,9 +76,12 @@ class ObjectFolder:
     def material(self, uid: str) -> Secret:
         """Return one object's material. Raises ObjectGone."""
         known = self._materials.get(uid)
-        if known is not None and self._directory.unchanged(self._path(uid), known[0]):
-            with contextlib.suppress(SecretWiped):
-                return known[1].copy()
+        if known is not None:
+            if self._directory.unchanged(self._path(uid), known[0]):
+                with contextlib.suppress(SecretWiped):
+                    return known[1].copy()
+            with self._changing:  # another process has changed or removed the object
+                self._wipe(uid)
         stamp = self._directory.stamp(self._path(uid))
         material = self._opened(sealed.open_material, uid, self._content(uid))
         if _is_settled(stamp):

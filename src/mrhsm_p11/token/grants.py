@@ -54,7 +54,9 @@ def begin(
 def wrap(session: Session, row: MechanismRow, keys: tuple[Object, Object], held: tuple[Key, Key], seen: int) -> None:
     """Let C wrap the second key with the first, which may be done, for as long as what says so holds."""
     (wrapping, wrapped), (kek, plain) = keys, held
-    if isinstance(kek, KeptKey) or isinstance(plain, KeptKey) or wrapped.cls != CKO.SECRET_KEY:
+    if datapath.path is datapath.OFF or wrapped.cls != CKO.SECRET_KEY:
+        return
+    if isinstance(kek, KeptKey) or isinstance(plain, KeptKey):
         return
     how, lease_s = native_wrap(row, len(kek) * 8), min(_lease_s(wrapping), _lease_s(wrapped))
     if how is None or lease_s <= 0 or not row.allows(len(kek) * 8):

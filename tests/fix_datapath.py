@@ -1,0 +1,49 @@
+"""A library with the data path on or off, and what C serves of its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from fix_tokens import TokenOnDisk
+from p11 import Cryptoki
+
+from mrhsm_p11 import datapath
+
+
+class LoggedIn:
+    """A library, a token and a session with the user logged in."""
+
+    def __init__(self, path: Path, token: TokenOnDisk) -> None:
+        self.p11 = Cryptoki(path)
+        self.p11.initialize()
+        self.slot = token.slot_id
+        self.session = self.p11.open_session(self.slot)
+        self.p11.login(self.session)
+
+    def served(self, work: Callable[[], object]) -> int:
+        """Return how many calls C serves of this."""
+        before = datapath.path.served()
+        work()
+        return datapath.path.served() - before
+
+
+B = TypeVar("B", bound=LoggedIn)
+
+
+def assert_same_answers(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[], B], play: Callable[[B], Sequence[object]], least: int
+) -> None:
+    """Play with the data path off, then on: C serves more than `least` calls then, and no answer differs."""
+    traces: list[Sequence[object]] = []
+    for on in "01":
+        monkeypatch.setenv("MRHSM_DATAPATH", on)
+        bench = make()
+        try:
+            assert (bench.served(lambda bench=bench: traces.append(play(bench))) > least) == (on == "1")  # type: ignore[misc]
+        finally:
+            bench.p11.finalize()
+    for place, (python, c) in enumerate(zip(*traces, strict=True)):
+        assert python == c, f"call {place}: {traces[0][max(0, place - 12) : place]}"
