@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fix_matrix import ROWS, USES, Good, Matrix
@@ -20,6 +21,13 @@ def cases(names: tuple[str, ...]) -> list[object]:
         for name in names
         if row.flags & USES[name].flag
     ]
+
+
+def wrong_templates(good: dict[int, Any]) -> Iterator[tuple[str, dict[int, Any]]]:
+    """Yield what spoils the template of a key that is to be unwrapped."""
+    yield "a template without class", {cka: value for cka, value in good.items() if cka != CKA.CLASS}
+    yield "a template that contradicts", {CKA.CLASS: CKO.PUBLIC_KEY, CKA.KEY_TYPE: CKK.RSA}
+    yield "an attribute of another kind", {**good, CKA.MODULUS: b"1"}
 
 
 def wrong_keys(matrix: Matrix, good: Good) -> Iterator[tuple[str, int]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fix_matrix import ROWS, USES, Good, Matrix, Use, pair_template
-from matrix_cases import HUGE, cases, wrong_keys, wrong_parameters
+from matrix_cases import HUGE, cases, wrong_keys, wrong_parameters, wrong_templates
 from p11 import CKError, rv_of
 
 from mrhsm_p11.constants import CKA, CKF, CKK, CKM, CKO, CKR
@@ -121,10 +121,8 @@ def test_unwrapping(matrix: Matrix, row: MechanismRow, use: Use) -> None:
     check("input at NULL", blob=(None, 5))
     rv = unwrap(matrix, good, struct, good.key, blob=(p11.new("CK_BYTE[1]"), HUGE))
     matrix.check("input of 2^40 bytes", good, "Unwrap", CKR.DATA_LEN_RANGE if rv in LARGE else rv)
-    without_class = {cka: value for cka, value in UNWRAPPED.items() if cka != CKA.CLASS}
-    check("a template without class", template=without_class)
-    check("a template that contradicts", template={CKA.CLASS: CKO.PUBLIC_KEY, CKA.KEY_TYPE: CKK.RSA})
-    check("an attribute of another kind", template={**UNWRAPPED, CKA.MODULUS: b"1"})
+    for fault, template in wrong_templates(UNWRAPPED):
+        check(fault, template=template)
     reading = p11.open_session(matrix.slot, rw=False)
     check("a token object in a read-only session", template={**UNWRAPPED, CKA.TOKEN: True}, session=reading)
     p11.close_session(reading)

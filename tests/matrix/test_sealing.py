@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fix_matrix import ROWS, USES, Good, Matrix
-from matrix_cases import wrong_keys
+from matrix_cases import wrong_keys, wrong_templates
 from matrix_sealing import MessageGiven
 
 from mrhsm_p11.constants import CKA, CKF, CKK, CKM, CKO, CKR
@@ -289,9 +289,8 @@ def test_unwrapping_beside_data(matrix: Matrix, row: MechanismRow) -> None:
     check("a changed bit under a tag", aad=b"other")
     check("a changed bit under a tag", blob=p11.encoded(bytes((calls.blob[0] ^ 1, *calls.blob[1:]))))
     check("input at NULL", blob=(None, 5))
-    check("a template without class", template={CKA.KEY_TYPE: CKK.AES})
-    check("a template that contradicts", template={CKA.CLASS: CKO.PUBLIC_KEY, CKA.KEY_TYPE: CKK.RSA})
-    check("an attribute of another kind", template={**MADE, CKA.MODULUS: b"1"})
+    for fault, template in wrong_templates(MADE):
+        check(fault, template=template)
     reading = p11.open_session(matrix.slot, rw=False)
     check("a token object in a read-only session", template={**MADE, CKA.TOKEN: True}, session=reading)
     p11.close_session(reading)
