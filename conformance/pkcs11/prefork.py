@@ -205,6 +205,7 @@ def running(kind: Kind, place: Place, keys: list[tuple[Path, str]], **more: str)
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            start_new_session=True,  # Apache that stops ends its whole process group, another Apache's too
         )
     server = Server(kind, place, port, master)
     try:
