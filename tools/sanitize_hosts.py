@@ -34,7 +34,10 @@ HOSTS: dict[str, Host] = {
     ),
     "exits": Host(runs=tuple(f"{how} {what}" for how in EXITS for what in ("busy", "waiting"))),
     "forked": Host(("use 0x0", "child: use 0x0", "child ended 0"), stores=("file", "kmip")),
-    "forks": Host(("bad 0", "hung 0", "failures 0", "worked 1"), tuple(f"{way} 2" for way in FORKS)),
+    "forks": Host(
+        *(("bad 0", "hung 0", "failures 0", "worked 1"), tuple(f"{way} 2" for way in FORKS)),
+        not_run={"address": "gcc 12's guards its allocator at no fork: a child of busy threads can hang in it"},
+    ),
     "humble": Host(
         ("initialize 0x0", "slots 0x0"),
         ("65534",),
