@@ -14,7 +14,9 @@
     X(EVP_MAC_CTX_new) X(EVP_MAC_init) X(EVP_MAC_update) X(EVP_MAC_final) X(EVP_MD_fetch) X(EVP_MD_CTX_new)         \
     X(EVP_DigestInit_ex2) X(EVP_DigestUpdate) X(EVP_DigestFinal_ex) X(EVP_PKEY_Q_keygen) X(EVP_PKEY_free)           \
     X(EVP_PKEY_CTX_new) X(EVP_PKEY_sign_init) X(EVP_PKEY_verify_init) X(EVP_PKEY_sign) X(EVP_PKEY_verify)           \
-    X(EVP_PKEY_CTX_set_signature_md) X(RAND_bytes)
+    X(EVP_PKEY_CTX_set_signature_md) X(EVP_PKEY_encrypt_init) X(EVP_PKEY_encrypt) X(EVP_PKEY_decrypt_init)           \
+    X(EVP_PKEY_decrypt) X(EVP_PKEY_CTX_set_rsa_padding) X(EVP_DigestSignInit_ex) X(EVP_DigestSign)                    \
+    X(EVP_DigestVerifyInit_ex) X(EVP_DigestVerify) X(RAND_bytes)
 
 static struct {
 #define MEMBER(name) __typeof__(name) *name;
@@ -24,16 +26,25 @@ static struct {
 static EVP_CIPHER *aes_cbc, *aes_gcm, *aes_wrap;
 static EVP_MD *md;
 static EVP_MAC *mac;
-static EVP_PKEY *rsa_key, *ec_key;
 static unsigned char bare_key[32] = "thirty-two bytes, as in any key";
 
+enum pair { BARE_RSA, BARE_P256, BARE_P384, BARE_ED25519, PAIRS };
+static EVP_PKEY *pairs[PAIRS];
+
+/* A thread's contexts of one key, and the signature that it verifies. */
+struct bare_pair {
+    EVP_PKEY_CTX *sign, *verify;
+    unsigned char made[SIGNATURE];
+    size_t size;
+};
 struct bare {
     EVP_CIPHER_CTX *cbc, *gcm, *wrap, *unwrap;
     EVP_MAC_CTX *mac;
-    EVP_MD_CTX *digest;
-    EVP_PKEY_CTX *rsa_sign, *rsa_verify, *ec_sign, *ec_verify;
-    unsigned char wrapped[40], rsa[SIGNATURE], ec[SIGNATURE];
-    size_t rsa_size, ec_size;
+    EVP_MD_CTX *digest, *edwards;
+    struct bare_pair pairs[PAIRS];
+    EVP_PKEY_CTX *oaep;
+    unsigned char wrapped[40], sealed[SIGNATURE];
+    size_t sealed_size;
 };
 
 static void open_libcrypto(void)
@@ -51,8 +62,10 @@ static void open_libcrypto(void)
     aes_wrap = crypto.EVP_CIPHER_fetch(NULL, "AES-256-WRAP", NULL);
     md = crypto.EVP_MD_fetch(NULL, "SHA256", NULL);
     mac = crypto.EVP_MAC_fetch(NULL, "HMAC", NULL);
-    rsa_key = crypto.EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048);
-    ec_key = crypto.EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+    pairs[BARE_RSA] = crypto.EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048);
+    pairs[BARE_P256] = crypto.EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+    pairs[BARE_P384] = crypto.EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-384");
+    pairs[BARE_ED25519] = crypto.EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 }
 
 static CK_RV answered(int good)
@@ -121,28 +134,76 @@ static CK_RV bare_unwrap(struct worker *it)
                     crypto.EVP_DecryptUpdate(it->bare->unwrap, it->output, &size, it->bare->wrapped, 40));
 }
 
+static CK_RV bare_sign(struct worker *it, enum pair which, const unsigned char *digest)
+{
+    struct bare_pair *pair = &it->bare->pairs[which];
+
+    pair->size = SIGNATURE;
+    return answered(crypto.EVP_PKEY_sign(pair->sign, pair->made, &pair->size, digest, DIGEST) > 0);
+}
+
+static CK_RV bare_verify(struct worker *it, enum pair which, const unsigned char *digest)
+{
+    struct bare_pair *pair = &it->bare->pairs[which];
+
+    return answered(crypto.EVP_PKEY_verify(pair->verify, pair->made, pair->size, digest, DIGEST) > 0);
+}
+
 static CK_RV bare_sign_rsa(struct worker *it)
 {
-    it->bare->rsa_size = SIGNATURE;
-    return bare_digest(it) ||
-           answered(crypto.EVP_PKEY_sign(it->bare->rsa_sign, it->bare->rsa, &it->bare->rsa_size, it->output, 32) > 0);
+    return bare_digest(it) || bare_sign(it, BARE_RSA, it->output);
 }
 
 static CK_RV bare_verify_rsa(struct worker *it)
 {
-    return bare_digest(it) || answered(crypto.EVP_PKEY_verify(it->bare->rsa_verify, it->bare->rsa, it->bare->rsa_size,
-                                                              it->output, 32) > 0);
+    return bare_digest(it) || bare_verify(it, BARE_RSA, it->output);
 }
 
-static CK_RV bare_sign_ecdsa(struct worker *it)
+static CK_RV bare_sign_p256(struct worker *it)
 {
-    it->bare->ec_size = SIGNATURE;
-    return answered(crypto.EVP_PKEY_sign(it->bare->ec_sign, it->bare->ec, &it->bare->ec_size, it->text, 32) > 0);
+    return bare_sign(it, BARE_P256, it->text);
 }
 
-static CK_RV bare_verify_ecdsa(struct worker *it)
+static CK_RV bare_verify_p256(struct worker *it)
 {
-    return answered(crypto.EVP_PKEY_verify(it->bare->ec_verify, it->bare->ec, it->bare->ec_size, it->text, 32) > 0);
+    return bare_verify(it, BARE_P256, it->text);
+}
+
+static CK_RV bare_sign_p384(struct worker *it)
+{
+    return bare_sign(it, BARE_P384, it->text);
+}
+
+static CK_RV bare_verify_p384(struct worker *it)
+{
+    return bare_verify(it, BARE_P384, it->text);
+}
+
+static CK_RV bare_sign_ed25519(struct worker *it)
+{
+    struct bare_pair *pair = &it->bare->pairs[BARE_ED25519];
+    EVP_MD_CTX *context = it->bare->edwards;
+
+    pair->size = SIGNATURE;
+    return answered(crypto.EVP_DigestSignInit_ex(context, NULL, NULL, NULL, NULL, pairs[BARE_ED25519], NULL) > 0 &&
+                    crypto.EVP_DigestSign(context, pair->made, &pair->size, it->text, DIGEST) > 0);
+}
+
+static CK_RV bare_verify_ed25519(struct worker *it)
+{
+    struct bare_pair *pair = &it->bare->pairs[BARE_ED25519];
+    EVP_MD_CTX *context = it->bare->edwards;
+
+    return answered(crypto.EVP_DigestVerifyInit_ex(context, NULL, NULL, NULL, NULL, pairs[BARE_ED25519], NULL) > 0 &&
+                    crypto.EVP_DigestVerify(context, pair->made, pair->size, it->text, DIGEST) > 0);
+}
+
+static CK_RV bare_decrypt_oaep(struct worker *it)
+{
+    size_t room = ROOM;
+
+    return answered(crypto.EVP_PKEY_decrypt(it->bare->oaep, it->output, &room, it->bare->sealed,
+                                            it->bare->sealed_size) > 0);
 }
 
 static CK_RV bare_generate_rsa(struct worker *it)
@@ -153,7 +214,7 @@ static CK_RV bare_generate_rsa(struct worker *it)
     return answered(made != NULL);
 }
 
-static CK_RV bare_generate_ec(struct worker *it)
+static CK_RV bare_generate_p256(struct worker *it)
 {
     EVP_PKEY *made = crypto.EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
 
@@ -187,19 +248,38 @@ static int ready_digests(struct bare *bare)
 
     bare->mac = crypto.EVP_MAC_CTX_new(mac);
     bare->digest = crypto.EVP_MD_CTX_new();
+    bare->edwards = crypto.EVP_MD_CTX_new();
     return crypto.EVP_MAC_init(bare->mac, bare_key, sizeof bare_key, of_hmac);
+}
+
+static int ready_pair(struct bare_pair *pair, EVP_PKEY *key)
+{
+    pair->sign = crypto.EVP_PKEY_CTX_new(key, NULL);
+    pair->verify = crypto.EVP_PKEY_CTX_new(key, NULL);
+    return crypto.EVP_PKEY_sign_init(pair->sign) > 0 && crypto.EVP_PKEY_verify_init(pair->verify) > 0;
 }
 
 static int ready_pairs(struct bare *bare)
 {
-    bare->rsa_sign = crypto.EVP_PKEY_CTX_new(rsa_key, NULL);
-    bare->rsa_verify = crypto.EVP_PKEY_CTX_new(rsa_key, NULL);
-    bare->ec_sign = crypto.EVP_PKEY_CTX_new(ec_key, NULL);
-    bare->ec_verify = crypto.EVP_PKEY_CTX_new(ec_key, NULL);
-    return crypto.EVP_PKEY_sign_init(bare->rsa_sign) > 0 && crypto.EVP_PKEY_verify_init(bare->rsa_verify) > 0 &&
-           crypto.EVP_PKEY_sign_init(bare->ec_sign) > 0 && crypto.EVP_PKEY_verify_init(bare->ec_verify) > 0 &&
-           crypto.EVP_PKEY_CTX_set_signature_md(bare->rsa_sign, md) > 0 &&
-           crypto.EVP_PKEY_CTX_set_signature_md(bare->rsa_verify, md) > 0;
+    struct bare_pair *rsa = &bare->pairs[BARE_RSA];
+
+    for (int which = 0; which < PAIRS; which++)
+        if (which != BARE_ED25519 && !ready_pair(&bare->pairs[which], pairs[which]))
+            return 0;
+    return crypto.EVP_PKEY_CTX_set_signature_md(rsa->sign, md) > 0 &&
+           crypto.EVP_PKEY_CTX_set_signature_md(rsa->verify, md) > 0;
+}
+
+static int seal(struct bare *bare)
+{
+    EVP_PKEY_CTX *sealing = crypto.EVP_PKEY_CTX_new(pairs[BARE_RSA], NULL);
+
+    bare->oaep = crypto.EVP_PKEY_CTX_new(pairs[BARE_RSA], NULL);
+    bare->sealed_size = SIGNATURE;
+    return crypto.EVP_PKEY_encrypt_init(sealing) > 0 && crypto.EVP_PKEY_decrypt_init(bare->oaep) > 0 &&
+           crypto.EVP_PKEY_CTX_set_rsa_padding(sealing, RSA_PKCS1_OAEP_PADDING) > 0 &&
+           crypto.EVP_PKEY_CTX_set_rsa_padding(bare->oaep, RSA_PKCS1_OAEP_PADDING) > 0 &&
+           crypto.EVP_PKEY_encrypt(sealing, bare->sealed, &bare->sealed_size, bare_key, DIGEST) > 0;
 }
 
 /* Give a thread contexts of its own, and what its inverse operations start from. */
@@ -208,6 +288,8 @@ static void make_bare(struct worker *it)
     if (!md)
         open_libcrypto();
     it->bare = calloc(1, sizeof *it->bare);
-    must("libcrypto", answered(it->bare && ready_ciphers(it->bare) && ready_digests(it->bare) && ready_pairs(it->bare)));
-    must("libcrypto", bare_wrap(it) || bare_sign_rsa(it) || bare_sign_ecdsa(it));
+    must("libcrypto", answered(it->bare && ready_ciphers(it->bare) && ready_digests(it->bare)));
+    must("libcrypto", answered(ready_pairs(it->bare) && seal(it->bare)));
+    must("libcrypto", bare_wrap(it) || bare_sign_rsa(it) || bare_sign_p256(it) || bare_sign_p384(it) ||
+                          bare_sign_ed25519(it));
 }

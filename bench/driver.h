@@ -16,7 +16,7 @@
 
 #include "function_list.h"
 
-enum { LARGEST = 1 << 20, ROOM = LARGEST + 64, MOST_THREADS = 64, SIGNATURE = 512 };
+enum { LARGEST = 1 << 20, ROOM = LARGEST + 64, MOST_THREADS = 64, SIGNATURE = 512, DIGEST = 32 };
 
 static CK_FUNCTION_LIST_PTR p11;
 

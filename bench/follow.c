@@ -5,7 +5,7 @@ enum { EVERY_MS = 100, PATIENCE_S = 300 };
 static CK_RV find_and_use(struct worker *worker)
 {
     CK_ULONG count;
-    CK_RV rv = find(worker->session, LABELS[AES], CLASSES[AES], &count, &keys[AES]);
+    CK_RV rv = find(worker->session, KEYS[AES].label, KEYS[AES].class, &count, &keys[AES]);
 
     return rv ? rv : count ? encrypt_cbc_pad(worker) : CKR_KEY_HANDLE_INVALID;
 }

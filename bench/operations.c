@@ -5,8 +5,9 @@ static CK_GCM_PARAMS gcm = {iv, 12, 96, NULL, 0, 128};
 static CK_MECHANISM cbc_pad = {CKM_AES_CBC_PAD, iv, sizeof iv}, in_gcm = {CKM_AES_GCM, &gcm, sizeof gcm},
                     sha256 = {CKM_SHA256, NULL, 0}, hmac = {CKM_SHA256_HMAC, NULL, 0},
                     key_wrap = {CKM_AES_KEY_WRAP, NULL, 0}, rsa = {CKM_SHA256_RSA_PKCS, NULL, 0},
-                    ecdsa = {CKM_ECDSA, NULL, 0};
-enum { DIGEST = 32 };
+                    ecdsa = {CKM_ECDSA, NULL, 0}, eddsa = {CKM_EDDSA, NULL, 0};
+static CK_RSA_PKCS_OAEP_PARAMS of_oaep = {CKM_SHA_1, CKG_MGF1_SHA1, CKZ_DATA_SPECIFIED, NULL, 0}; /* all SoftHSM2 has */
+static CK_MECHANISM oaep = {CKM_RSA_PKCS_OAEP, &of_oaep, sizeof of_oaep};
 
 static CK_RV encrypt(struct worker *it, CK_MECHANISM *mechanism)
 {
@@ -56,22 +57,58 @@ static CK_RV sign_hmac(struct worker *it)
 
 static CK_RV sign_rsa(struct worker *it)
 {
-    return sign(it, &rsa, RSA_PRIVATE, DIGEST);
+    return sign(it, &rsa, RSA_2048, DIGEST);
 }
 
-static CK_RV sign_ecdsa(struct worker *it)
+static CK_RV sign_p256(struct worker *it)
 {
-    return sign(it, &ecdsa, EC_PRIVATE, DIGEST);
+    return sign(it, &ecdsa, P256, DIGEST);
+}
+
+static CK_RV sign_p384(struct worker *it)
+{
+    return sign(it, &ecdsa, P384, DIGEST);
+}
+
+static CK_RV sign_ed25519(struct worker *it)
+{
+    return sign(it, &eddsa, ED25519, DIGEST);
 }
 
 static CK_RV verify_rsa(struct worker *it)
 {
-    return verify(it, &rsa, RSA_PUBLIC);
+    return verify(it, &rsa, RSA_2048_PUBLIC);
 }
 
-static CK_RV verify_ecdsa(struct worker *it)
+static CK_RV verify_p256(struct worker *it)
 {
-    return verify(it, &ecdsa, EC_PUBLIC);
+    return verify(it, &ecdsa, P256_PUBLIC);
+}
+
+static CK_RV verify_p384(struct worker *it)
+{
+    return verify(it, &ecdsa, P384_PUBLIC);
+}
+
+static CK_RV verify_ed25519(struct worker *it)
+{
+    return verify(it, &eddsa, ED25519_PUBLIC);
+}
+
+static CK_RV encrypt_oaep(struct worker *it)
+{
+    CK_RV rv = p11->C_EncryptInit(it->session, &oaep, keys[RSA_2048_PUBLIC]);
+
+    it->made_size = sizeof it->made;
+    return rv ? rv : p11->C_Encrypt(it->session, it->text, DIGEST, it->made, &it->made_size);
+}
+
+static CK_RV decrypt_oaep(struct worker *it)
+{
+    CK_ULONG room = ROOM;
+    CK_RV rv = p11->C_DecryptInit(it->session, &oaep, keys[RSA_2048]);
+
+    return rv ? rv : p11->C_Decrypt(it->session, it->made, it->made_size, it->output, &room);
 }
 
 static CK_RV wrap(struct worker *it)
@@ -97,10 +134,10 @@ static CK_RV generate_aes(struct worker *it)
     return rv ? rv : p11->C_DestroyObject(it->session, it->key);
 }
 
-static CK_RV generate_and_destroy(struct worker *it, CK_MECHANISM_TYPE type)
+static CK_RV generate_and_destroy(struct worker *it, const struct kind *kind)
 {
     CK_OBJECT_HANDLE public;
-    CK_RV rv = generate_pair(it->session, type, "made", 0, &it->key, &public);
+    CK_RV rv = generate_pair(it->session, kind, "made", 0, &it->key, &public);
 
     rv = rv ? rv : p11->C_DestroyObject(it->session, it->key);
     return rv ? rv : p11->C_DestroyObject(it->session, public);
@@ -108,12 +145,12 @@ static CK_RV generate_and_destroy(struct worker *it, CK_MECHANISM_TYPE type)
 
 static CK_RV generate_rsa(struct worker *it)
 {
-    return generate_and_destroy(it, CKM_RSA_PKCS_KEY_PAIR_GEN);
+    return generate_and_destroy(it, &rsa_2048);
 }
 
-static CK_RV generate_ec(struct worker *it)
+static CK_RV generate_p256(struct worker *it)
 {
-    return generate_and_destroy(it, CKM_EC_KEY_PAIR_GEN);
+    return generate_and_destroy(it, &ec_p256);
 }
 
 static CK_RV random_bytes(struct worker *it)
@@ -177,11 +214,16 @@ static const struct operation OPERATIONS[] = {
     {"unwrap", unwrap, bare_unwrap, wrap},
     {"sign RSA-2048", sign_rsa, bare_sign_rsa, NULL},
     {"verify RSA-2048", verify_rsa, bare_verify_rsa, sign_rsa},
-    {"sign P-256", sign_ecdsa, bare_sign_ecdsa, NULL},
-    {"verify P-256", verify_ecdsa, bare_verify_ecdsa, sign_ecdsa},
+    {"OAEP decrypt RSA-2048", decrypt_oaep, bare_decrypt_oaep, encrypt_oaep},
+    {"sign P-256", sign_p256, bare_sign_p256, NULL},
+    {"verify P-256", verify_p256, bare_verify_p256, sign_p256},
+    {"sign P-384", sign_p384, bare_sign_p384, NULL},
+    {"verify P-384", verify_p384, bare_verify_p384, sign_p384},
+    {"sign Ed25519", sign_ed25519, bare_sign_ed25519, NULL},
+    {"verify Ed25519", verify_ed25519, bare_verify_ed25519, sign_ed25519},
     {"generate AES", generate_aes, bare_random, NULL},
     {"generate RSA-2048", generate_rsa, bare_generate_rsa, NULL},
-    {"generate P-256", generate_ec, bare_generate_ec, NULL},
+    {"generate P-256", generate_p256, bare_generate_p256, NULL},
     {"session info", session_info, NULL, NULL},
     {"library info", info, NULL, NULL},
     {"3 attributes", attributes, NULL, NULL},
