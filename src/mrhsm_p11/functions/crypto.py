@@ -87,6 +87,7 @@ def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None
         if begun is None:
             return
         found, asked = begun
+        among = found.operations
         row, permitted = usage.permit(found.token, purpose, asked, key)
         held = permitted.key()
         in_c = found, purpose.name, row, asked, permitted, held, seen
@@ -101,7 +102,7 @@ def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None
             return
         if purpose is usage.DECRYPT:
             operation.observe = _checksum_observer(found, asked)
-        found.put(purpose.name, operation)
+        found.put(purpose.name, operation, among)
 
     return init
 
@@ -114,18 +115,19 @@ def digest_init(session: int, mechanism: Mechanism | None) -> None:
         row = usage.mechanism_row(found.token.config, asked.type, CKF.DIGEST)
         if grants.begin_digest(found, row, asked, seen):
             return
-        found.put("digest", Operation(partial(engine.digest, row, asked.parameter)))
+        found.put("digest", Operation(partial(engine.digest, row, asked.parameter)), found.operations)
 
 
 def digest_key(session: int, key: int) -> None:
     """Take the value of a secret key into the digest; one that may not be seen may not be digested either."""
     found = provider.session(session)
+    among = found.operations
     operation = found.take("digest")
     secret = usage.find_key(found.token, key)
     if secret.cls != CKO.SECRET_KEY or secret.is_true(CKA.SENSITIVE) or not secret.is_true(CKA.EXTRACTABLE):
         raise KeyIndigestible("the key's value must not be seen")
     value = secret.material()
-    found.put("digest", operation)
+    found.put("digest", operation, among)
     operations.run(found, operations.DIGEST, Step.UPDATE, None, value.view())
 
 

@@ -65,11 +65,12 @@ SIGN, VERIFY = usage.MESSAGE_SIGN.name, usage.MESSAGE_VERIFY.name
 
 def _init(session: int, purpose: Purpose, asked: Mechanism | LentMechanism | None, key: int) -> None:
     found = provider.session(session)
-    active = purpose.name in found.messages
+    among = found.messages  # what C_Logout has ended meanwhile stays so
+    active = purpose.name in among
     if asked is None:
         if not active:
             raise ArgumentsBad("no mechanism is given")
-        del found.messages[purpose.name]
+        del among[purpose.name]
         return
     if active:
         raise OperationActive(f"a {purpose.name} process is active")
@@ -85,7 +86,7 @@ def _init(session: int, purpose: Purpose, asked: Mechanism | LentMechanism | Non
     process = Messages(row, mechanism, permitted)
     if (start := _STARTS.get(purpose.name)) is not None:
         start(process)  # so that a bad parameter or size is told now
-    found.messages[purpose.name] = process
+    among[purpose.name] = process
 
 
 def message_encrypt_init(session: int, mechanism: LentMechanism | None, key: int) -> None:
@@ -122,14 +123,14 @@ message_verify_final = _final(VERIFY)
 def _process(session: int, name: str) -> Iterator[Messages]:
     """Lend the process to one call: no two threads share it."""
     found: Session = provider.session(session)
-    process = found.messages.pop(name, None)
+    among = found.messages
+    process = among.pop(name, None)
     if process is None:
         raise OperationNotInitialized(f"no {name} process is active")
     try:
         yield process
     finally:
-        if found.token.sessions.get(found.handle) is found:
-            found.messages[name] = process
+        among[name] = process
 
 
 # ---- authenticated encryption ----

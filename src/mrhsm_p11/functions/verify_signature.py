@@ -18,11 +18,12 @@ def verify_signature_init(session: int, mechanism: Mechanism | None, key: int, s
     if begun is None:
         return
     found, asked = begun
+    among = found.operations
     row, permitted = usage.permit(found.token, usage.VERIFY, asked, key)
     begin = partial(engine.verifier, row, asked.parameter, permitted.key_type or 0, permitted.key())
     operation = Operation(begin, multipart=row.multipart)
     operation.signature = bytes(signature)
-    found.put(operations.VERIFY_SIGNATURE.name, operation)
+    found.put(operations.VERIFY_SIGNATURE.name, operation, among)
 
 
 def verify_signature(session: int, data: Buffer) -> None:

@@ -204,21 +204,23 @@ def run(session: Session, family: Family, step: Step, room: int | None, *inputs:
 
     The operation lives on after an update and after an answer that is a size. Everything else ends it, whatever fails.
     """
+    among = session.operations
     operation = session.take(family.name)
     operation.require(step)
     outcome = family.steps[step](operation, room, *inputs)
     if isinstance(outcome, int):
-        session.put(family.name, operation)
+        session.put(family.name, operation, among)
     elif step is Step.UPDATE:
         operation.streaming = True
-        session.put(family.name, operation)
+        session.put(family.name, operation, among)
     return outcome
 
 
 def run_dual(session: Session, dual: Dual, room: int | None, part: Buffer) -> Outcome:
     """Make one dual update: both operations advance, or neither does and a size is returned."""
     session.gather()
-    if not {dual.cipher, dual.second} <= session.operations.keys():
+    among = session.operations
+    if not {dual.cipher, dual.second} <= among.keys():
         raise OperationNotInitialized(f"{dual.name} needs an active {dual.cipher} and {dual.second} operation")
     second = session.take(dual.second)
     second.require(Step.UPDATE)
@@ -226,5 +228,5 @@ def run_dual(session: Session, dual: Dual, room: int | None, part: Buffer) -> Ou
     if isinstance(output, bytes):
         FAMILIES[dual.second].steps[Step.UPDATE](second, None, output if dual.sees_output else part)
         second.streaming = True
-    session.put(dual.second, second)
+    session.put(dual.second, second, among)
     return output

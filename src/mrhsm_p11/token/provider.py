@@ -52,6 +52,9 @@ class Provider:
         token = self.slot(slot_id).require_token()
         session = token.open_session(next(self.handles), writable=writable)
         self.sessions[session.handle] = session
+        if session.handle not in token.sessions:  # all were closed meanwhile
+            self.sessions.pop(session.handle, None)
+            token.end_session(session)
         return session
 
     def close_session(self, session: Session) -> None:
@@ -63,9 +66,9 @@ class Provider:
     def close_all_sessions(self, slot_id: int) -> None:
         """Close every session with the token in a slot."""
         token = self.slot(slot_id).token
-        for session in list(token.sessions.values()) if token is not None else ():
-            if self.sessions.pop(session.handle, None) is not None:
-                session.token.close_session(session)
+        for session in token.take_sessions() if token is not None else ():
+            self.sessions.pop(session.handle, None)
+            session.token.end_session(session)
 
     def close(self) -> None:
         """Let go of everything: C_Finalize."""

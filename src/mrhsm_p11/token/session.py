@@ -60,15 +60,19 @@ class Session:
             raise OperationNotInitialized(f"no {family} operation is active")
         return operation
 
-    def put(self, family: str, operation: Active) -> None:
-        """Keep the operation active for the next call."""
-        self.operations[family] = operation
+    def put(self, family: str, operation: Active, among: dict[str, Active]) -> None:
+        """Keep the operation active for the next call.
+
+        `among`: `operations` as the call found it before it looked whether it may. Where `cancel` has come since,
+        nobody looks there any more: the operation has ended too.
+        """
+        among[family] = operation
 
     def adopt(self, family: str, operation: Active) -> None:
         """Make an operation active that no C_<X>Init has begun."""
         self.end(family)
         datapath.path.claim(family, self.handle)
-        self.put(family, operation)
+        self.put(family, operation, self.operations)
 
     def is_active(self, family: str) -> bool:
         """Tell whether an operation is active. Where none is, C begins none of the family until it is let again."""
@@ -90,8 +94,8 @@ class Session:
         return Operation.under_way(*found) if found is not None else None
 
     def cancel(self) -> None:
-        """End every operation and search."""
+        """End every operation and search, those too that calls under way in other threads have taken out or begin."""
         datapath.path.cancel(self.handle)
-        self.operations.clear()
-        self.messages.clear()
+        self.operations = {}
+        self.messages = {}
         self.found = None

@@ -30,11 +30,12 @@ def require_saveable(session: Session) -> None:
 def save(session: Session) -> bytes:
     """Keep a copy of the session's digest; return its name, which nobody can guess. Raises as require_saveable."""
     require_saveable(session)
+    among = session.operations
     operation = cast("Operation[Digest]", session.take("digest"))
     try:
         copied = _copy(operation)
     finally:
-        session.put("digest", operation)
+        session.put("digest", operation, among)
     name = os.urandom(STATE_BYTES)
     token = session.token
     with token.changing:

@@ -78,14 +78,28 @@ class Token:
     def close_session(self, session: Session) -> None:
         """End a session, its operations and its objects; the token's last one takes the login with it."""
         answers.changed()
-        session.cancel()
-        datapath.path.close(session.handle)
         with self.changing:  # in one step: a session opened after the last one was closed must find no login
             self.sessions.pop(session.handle, None)
             given_up = None if self.sessions else self._give_up()
-        self._discard(one for one in self.objects.all() if one.session == session.handle)
+        self.end_session(session)
         if given_up is not None:
             _forget(*given_up)
+
+    def take_sessions(self) -> list[Session]:
+        """Take all sessions at once, and the login with them; return them, for the caller to end."""
+        answers.changed()
+        with self.changing:  # one that is opened meanwhile is among them, or finds no login
+            taken = list(self.sessions.values())
+            self.sessions.clear()
+            given_up = self._give_up()
+        _forget(*given_up)
+        return taken
+
+    def end_session(self, session: Session) -> None:
+        """End the operations and the objects of a session that the token has no more."""
+        session.cancel()
+        datapath.path.close(session.handle)
+        self._discard(one for one in self.objects.all() if one.session == session.handle)
 
     # ---- login
 
@@ -120,9 +134,9 @@ class Token:
         if self.role is None:
             raise UserNotLoggedIn
         private = [one for one in self.objects.all() if one.private]
-        for session in list(self.sessions.values()):
-            session.cancel()
         self.leave()
+        for session in list(self.sessions.values()):  # after that: whoever was let to begin an operation has begun it
+            session.cancel()
         self._discard(private)
 
     def close(self) -> None:
