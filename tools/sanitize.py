@@ -266,9 +266,8 @@ def try_host(bench: Bench, name: str) -> bool:
     program = compile_host(name, it.options, bench.folder)
     if host.loaded_by:
         compile_host(host.loaded_by, it.options, bench.folder)
-    begun, all_ways = time.monotonic(), ways(host)
-    if it.name == "thread":  # it takes the locks that a forked child makes anew for those that are still held
-        all_ways = [way for way in all_ways if "forks" not in way.arguments]
+    begun, left_out = time.monotonic(), host.left_out.get(it.name)
+    all_ways = [way for way in ways(host) if left_out not in way.arguments.split()]
     with ThreadPoolExecutor(os.cpu_count()) as runners:
         found = list(runners.map(lambda way: run(bench, host, program, way), all_ways))
     faults = [f"{way}: {fault}" for way, fault in zip(all_ways, found, strict=True) if fault]

@@ -26,15 +26,18 @@ def test_every_host_runs_under_the_tools_or_says_why_not(tools: None) -> None:
         assert set(host.not_run) <= {"address", "valgrind", "thread"}, name
         assert host.says or name == "exits" or host.not_run, name
         assert all(host.not_run.values()), name
+        assert all(any(word in run.split() for run in host.runs) for word in host.left_out.values()), name
 
 
 def test_what_a_host_can_do_is_in_its_row(tools: None) -> None:
-    """The ways of exits and forks are those that their tests try."""
+    """The ways of exits, forks and races are those that their tests try."""
     import sanitize_hosts
     import test_hosts
+    import test_races
 
     assert tuple(test_hosts.HOW) == sanitize_hosts.EXITS
     assert tuple(test_hosts.SCENARIOS) == sanitize_hosts.FORKS
+    assert tuple(test_races.REFUSES) == sanitize_hosts.RACES
 
 
 LOST = """==7== 40 bytes in 1 blocks are definitely lost in loss record 3 of 9
