@@ -194,6 +194,8 @@ CK_ULONG datapath_changes(void);
 int datapath_grant(CK_ULONG seen, const struct terms *terms, const CK_BYTE *key, CK_ULONG key_bytes);
 int datapath_grant_wrap(CK_ULONG seen, const struct terms *terms, const CK_BYTE *wrapping, CK_ULONG wrapping_bytes,
                         CK_OBJECT_HANDLE key, CK_ULONG mark, const CK_BYTE *plain, CK_ULONG plain_bytes);
+int datapath_unwrap(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE unwrapping, CK_MECHANISM_TYPE mechanism,
+                    const struct parameter *given, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out);
 void datapath_end_key(CK_ULONG mark);
 void datapath_end_all(void);
 int datapath_begin(int family, CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE key, CK_MECHANISM_TYPE mechanism,

@@ -319,3 +319,4 @@ static struct context *context_copy(const struct context *context)
 }
 
 #include "datapath_wrap.c"
+#include "datapath_unwrap.c"

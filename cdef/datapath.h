@@ -19,7 +19,8 @@ enum family {
     FAMILY_VERIFY,
     FAMILY_COUNT,
     FAMILY_WRAP = FAMILY_COUNT, /* no operation, one call: the wrapping key, */
-    FAMILY_WRAPPED              /* and what it wraps */
+    FAMILY_WRAPPED,             /* and what it wraps */
+    FAMILY_UNWRAP               /* no operation either: what C_UnwrapKey decrypts with */
 };
 
 /* A call of an operation, after C_<X>Init. */
@@ -56,6 +57,8 @@ enum shape {
     SHAPE_PSS,     /* CK_RSA_PKCS_PSS_PARAMS */
     SHAPE_OAEP     /* CK_RSA_PKCS_OAEP_PARAMS, without label */
 };
+
+enum { WRAPPED_BYTES = 160 }; /* the longest that a key becomes which C wraps, and that it unwraps */
 
 /* A grant: what may be done with which key, how, and for how long. */
 struct terms {

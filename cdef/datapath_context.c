@@ -33,7 +33,7 @@ struct context {
 static int is_cipher(const struct context *context)
 {
     return context->terms.family == FAMILY_ENCRYPT || context->terms.family == FAMILY_DECRYPT ||
-           context->terms.family == FAMILY_WRAP;
+           context->terms.family == FAMILY_WRAP || context->terms.family == FAMILY_UNWRAP;
 }
 
 /* Of datapath_asymmetric.c. */
@@ -45,7 +45,7 @@ static int pair_restart(struct context *context);
 
 static int put_cipher_key(struct context *context, void *cipher, const CK_BYTE *key)
 {
-    int encrypt = context->terms.family != FAMILY_DECRYPT;
+    int encrypt = context->terms.family != FAMILY_DECRYPT && context->terms.family != FAMILY_UNWRAP;
 
     context->evp = openssl.EVP_CIPHER_CTX_new();
     return context->evp && openssl.EVP_CipherInit_ex2(context->evp, cipher, key, NULL, encrypt, NULL) == 1 &&

@@ -14,7 +14,8 @@ static const struct filling {
     [METHOD_KEYWRAP_PADDED] = {8, 1, 8},
     [METHOD_KEYWRAP_KWP] = {8, 0, 8}, /* OpenSSL fills it up, as RFC 5649 says */
 };
-enum { FILLED_BYTES = KEY_BYTES + BLOCK_BYTES, WRAPPED_BYTES = FILLED_BYTES + BLOCK_BYTES };
+enum { FILLED_BYTES = KEY_BYTES + BLOCK_BYTES };
+_Static_assert(WRAPPED_BYTES == FILLED_BYTES + BLOCK_BYTES, "what is wrapped has room");
 
 /* What is to be wrapped, and the serial of the wrapping key's grant. */
 struct wrapped {

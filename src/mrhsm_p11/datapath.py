@@ -6,7 +6,10 @@ is what the rest of the house asks of it; in a process of our own, and where map
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from mrhsm_p11.secret import Secret
 
 FAMILIES = ("encrypt", "decrypt", "digest", "sign", "verify")  # in the order of cdef/datapath.h
 MARKS = 1024  # counters that end the grants of a key, as many as in cdef/datapath_grants.c
@@ -80,6 +83,12 @@ class DataPath:
     def grant_wrap(self, seen: int, grant: Grant, wrapping: memoryview, wrapped: Wrapped, plain: memoryview) -> bool:
         """Let C wrap a key with the one that `grant` is for. False as of `grant`."""
         return False
+
+    def unwrap(
+        self, session: int, key: int, mechanism: int, parameter: tuple[bytes, bytes, int], wrapped: bytes | memoryview
+    ) -> Secret | None:
+        """Decrypt a wrapped key under a grant; None where that is Python's to do, or to refuse."""
+        return None
 
     def begin(self, family: str, session: int, key: int, mechanism: int, parameter: tuple[bytes, bytes, int]) -> bool:
         """Begin an operation in C under a grant. `parameter`: vector, data beside, number."""

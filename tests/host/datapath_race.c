@@ -1,4 +1,4 @@
-/* The data path and the gate without Python, for sanitizers: threads encrypt, wrap, sign and digest while others end
+/* The data path and the gate without Python, for sanitizers: threads encrypt, wrap, unwrap, sign and digest while others end
  * grants, close and open sessions, take operations over, stop and start, close the gate. Arguments: seconds, and "forks"
  * to fork behind the closed gate, too. Prints "fine" and how many calls were served. */
 #define _GNU_SOURCE
@@ -102,6 +102,22 @@ static void sink(int family, CK_ULONG session, CK_OBJECT_HANDLE key)
         atomic_fetch_add(&done, 1);
 }
 
+static void unwrap_once(CK_ULONG session, CK_OBJECT_HANDLE key, const CK_BYTE *wrapped, CK_ULONG n)
+{
+    struct terms terms = {.token = TOKEN, .key = key, .mechanism = CKM_AES_KEY_WRAP, .family = FAMILY_UNWRAP,
+                          .method = METHOD_KEYWRAP, .mark = key, .lease_ms = 1000, .algorithm = "AES-256-WRAP"};
+    struct parameter none = {0};
+    CK_BYTE out[WRAPPED_BYTES];
+    int count;
+
+    datapath_grant(datapath_changes(), &terms, key_bytes, sizeof key_bytes);
+    count = datapath_unwrap(session, key, CKM_AES_KEY_WRAP, &none, wrapped, n, out);
+    if (count < 0)
+        return;
+    expect(count == sizeof key_bytes && memcmp(out, key_bytes, sizeof key_bytes) == 0, "unwrapped otherwise");
+    atomic_fetch_add(&done, 1);
+}
+
 /* Two keys of different marks, either of which may go meanwhile. */
 static void wrap_once(CK_ULONG session, CK_OBJECT_HANDLE wrapping, CK_OBJECT_HANDLE key)
 {
@@ -117,6 +133,7 @@ static void wrap_once(CK_ULONG session, CK_OBJECT_HANDLE wrapping, CK_OBJECT_HAN
         return;
     expect(out_bytes == sizeof out && memcmp(out, right, sizeof right) == 0, "wrapped otherwise");
     atomic_fetch_add(&done, 1);
+    unwrap_once(session, wrapping, out, out_bytes);
 }
 
 /* A key on P-256 as PKCS #8; its 32 bytes are any number. OpenSSL's object of it is shared by all who sign. */
@@ -272,7 +289,7 @@ int main(int count, char **arguments)
     sign_pair(1, 100);
     expect(atomic_load(&signatures) == 1, "nothing signed");
     wrap_once(1, 100, 101);
-    expect(atomic_load(&done) == 2, "nothing wrapped");
+    expect(atomic_load(&done) == 3, "nothing wrapped, or unwrapped");
     closing_has_a_limit();
     forks = count > 2;
     for (int i = 0; forks && i < 20; i++)

@@ -6,11 +6,14 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from fix_provider import READ_WRITE, find, get, template
 from fix_tokens import TokenOnDisk
+from p11 import Cryptoki
 
+from mrhsm_p11 import datapath
 from mrhsm_p11.constants import CKA, CKK, CKM, CKO, CKU
 from mrhsm_p11.crypto import engine
 from mrhsm_p11.errors import (
@@ -198,3 +201,28 @@ def test_the_blobs_are_found_without_asking_a_server(cluster: Cluster, monkeypat
     assert len(find(cluster.session, blob_template)) == 1
     with pytest.raises(CryptokiError):
         find(cluster.session, {CKA.CLASS: CKO.DATA})
+
+
+def test_c_unwraps_no_recorded_key(
+    cluster: Cluster, file_token: TokenOnDisk, library_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it unwraps others with the same key and template: only Python compares the checksum."""
+    assert cluster.record.dare is not None
+    recorded, other = cluster.record.dare.encrypted, blob(b"k" * 32, DARE)
+    general.finalize(False)
+    monkeypatch.setenv("MRHSM_DATAPATH", "1")
+    Cryptoki(library_path).initialize()  # which brings the data path
+    session = sessions.open_session(file_token.slot_id, READ_WRITE)
+    sessions.login(session, CKU.USER, None)
+    (core,) = find(session, {CKA.LABEL: CORE})
+
+    def unwrap(encrypted: bytes) -> int:
+        mechanism = Mechanism(CKM.AES_CBC_PAD, encrypted[:16])
+        return keys.unwrap_key(session, mechanism, core, encrypted[16:], template(NEW_AES))
+
+    for _ in range(3):
+        before = datapath.path.served()
+        unwrap(other)
+    assert datapath.path.served() == before + 1
+    with pytest.raises(WrappedKeyInvalid):
+        unwrap(recorded)

@@ -18,6 +18,7 @@ from mrhsm_p11.errors import (
     SignatureInvalid,
     SignatureLenRange,
 )
+from mrhsm_p11.secret import Secret
 
 MOST_LEASE_S = 86_400.0
 _ERRORS: dict[int, type[CryptokiError]] = {
@@ -35,6 +36,7 @@ class NativePath(DataPath):
 
     def __init__(self, ffi: Any, lib: Any) -> None:
         self._ffi, self._lib = ffi, lib
+        self._nothing = ffi.new("struct parameter *")
         self._untold = {
             lib.GRANT_WITHOUT_OPENSSL: "no data path: this system has no libcrypto.so.3 of 3.0.3 or later",
             lib.GRANT_WITHOUT_LOCKED_MEMORY: "no data path for keys: the limit of locked memory is reached (ulimit -l)",
@@ -64,6 +66,22 @@ class NativePath(DataPath):
     def grant_wrap(self, seen: int, grant: Grant, wrapping: memoryview, wrapped: Wrapped, plain: memoryview) -> bool:
         keys = self._ffi.from_buffer(wrapping), len(wrapping), *wrapped, self._ffi.from_buffer(plain), len(plain)
         return self._granted(self._lib.datapath_grant_wrap(seen, self._terms(grant), *keys))
+
+    def unwrap(
+        self, session: int, key: int, mechanism: int, parameter: tuple[bytes, bytes, int], wrapped: bytes | memoryview
+    ) -> Secret | None:
+        from_buffer, size = self._ffi.from_buffer, len(wrapped)
+        if size > self._lib.WRAPPED_BYTES:
+            return None
+        plain = bytearray(size)
+        given, _held = self._parameter(parameter)
+        there = from_buffer(wrapped), size, from_buffer(plain)
+        count = self._lib.datapath_unwrap(session, key, mechanism, given, *there)
+        if count < 0:
+            return None  # C has wiped what it wrote
+        secret = Secret(memoryview(plain)[:count])
+        plain[:] = bytes(size)
+        return secret
 
     def _terms(self, grant: Grant) -> Any:
         return self._ffi.new(
@@ -95,10 +113,16 @@ class NativePath(DataPath):
         return bool(made == self._lib.GRANTED)
 
     def begin(self, family: str, session: int, key: int, mechanism: int, parameter: tuple[bytes, bytes, int]) -> bool:
-        vector, beside, number = parameter
-        held = self._ffi.from_buffer(vector), self._ffi.from_buffer(beside)
-        given = self._ffi.new("struct parameter *", (held[0], len(vector), held[1], len(beside), number))
+        given, _held = self._parameter(parameter)
         return bool(self._lib.datapath_begin(_NUMBERS[family], session, key, mechanism, given))
+
+    def _parameter(self, parameter: tuple[bytes, bytes, int]) -> tuple[Any, Any]:
+        """Return C's form of a parameter, and what it points to, which the caller holds as long."""
+        vector, beside, number = parameter
+        if not vector and not beside and not number:
+            return self._nothing, None
+        held = self._ffi.from_buffer(vector), self._ffi.from_buffer(beside)
+        return self._ffi.new("struct parameter *", (held[0], len(vector), held[1], len(beside), number)), held
 
     def claim(self, family: str, session: int) -> bool:
         number = _NUMBERS.get(family)

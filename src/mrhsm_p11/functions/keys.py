@@ -112,9 +112,16 @@ def wrap_key(session: int, mechanism: Mechanism | None, wrapping_key: int, key: 
 def unwrap_key(
     session: int, mechanism: Mechanism | None, unwrapping_key: int, wrapped: Buffer, template: Template
 ) -> int:
+    """Unwrap here; where the template has been planned before, C decrypts from the next time on."""
     found = provider.session(session)
     token = found.token
     asked = given(mechanism)
+    plan = token.plans.find(Origin.UNWRAP, asked.type, token.role, template)
+    if plan is not None and (opened := grants.unwrapped(found, asked, unwrapping_key, wrapped)) is not None:
+        token.require_visible(plan.completed)
+        store = token.store_for(found, on_token=False)  # what is kept is of session keys
+        return _take_in(found, usage.mechanism_row(token.config, asked.type), plan, store, opened)
+    seen = datapath.path.changes()
     row, unwrapping = usage.permit(token, usage.UNWRAP, asked, unwrapping_key)
 
     def unwrap() -> Secret:
@@ -123,6 +130,8 @@ def unwrap_key(
             raise KeyFunctionNotPermitted("no token key is unwrapped where its bytes would pass through here")
         plain = engine.unwrap(row, _without_generator(asked.parameter), kek, wrapped)
         _require_checksum(token, asked, wrapped, plain)
+        if plan is not None and not rules.is_demanding(unwrapping, CKA.UNWRAP_TEMPLATE):
+            grants.unwrap(found, row, unwrapping, kek, seen)
         return plain
 
     return bring_in(found, row, unwrapping, template, unwrap)
@@ -151,9 +160,13 @@ def bring_in(
     plan, store = _planned(
         *(session, Origin.UNWRAP, row, template),
         lambda: _plan_unwrapping(session, row, unwrapping, template),
-        demanding=bool(unwrapping.record.attributes.get(CKA.UNWRAP_TEMPLATE)),
+        demanding=rules.is_demanding(unwrapping, CKA.UNWRAP_TEMPLATE),
     )
-    plain = unwrap()
+    return _take_in(session, row, plan, store, unwrap())
+
+
+def _take_in(session: Session, row: MechanismRow, plan: Plan, store: Store, plain: Secret) -> int:
+    """Make a key of what was unwrapped, as planned; return its handle."""
     value_len = plan.values.get(CKA.VALUE_LEN)
     secret = material.unwrapped(row, plan.cls, plan.key_type, value_len if isinstance(value_len, int) else None, plain)
     material.require_agreement(plan.values, secret)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mrhsm_p11.crypto.checks import AnyParameter
     from mrhsm_p11.mapping.mechanisms import MechanismRow
     from mrhsm_p11.parameters import Mechanism
+    from mrhsm_p11.secret import Secret
     from mrhsm_p11.token.objects import Object
     from mrhsm_p11.token.session import Session
 
@@ -67,6 +68,23 @@ def wrap(session: Session, row: MechanismRow, keys: tuple[Object, Object], held:
     )
 
 
+def unwrap(session: Session, row: MechanismRow, unwrapping: Object, kek: Key, seen: int) -> None:
+    """Let C decrypt what is unwrapped with a key, which may be done, for as long as what says so holds."""
+    if datapath.path is datapath.OFF or isinstance(kek, KeptKey):
+        return
+    how, lease_s = native_wrap(row, len(kek) * 8), _lease_s(unwrapping)
+    if how is None or lease_s <= 0 or not row.allows(len(kek) * 8):
+        return
+    grant = _grant(session, row, "unwrap", (how, 0), unwrapping.handle, datapath.mark_of(unwrapping.uid), lease_s)
+    datapath.path.grant(seen, grant, kek.view())
+
+
+def unwrapped(session: Session, asked: Mechanism, unwrapping: int, wrapped: bytes | memoryview) -> Secret | None:
+    """Return what C decrypts under a grant of `unwrap`; None: whether the key may unwrap is to be looked at here."""
+    given = _parameter("NONE", asked.parameter)
+    return given and datapath.path.unwrap(session.handle, unwrapping, asked.type, given, wrapped)
+
+
 def begin_pair(
     session: Session, family: str, row: MechanismRow, asked: Mechanism, key: Object, held: Key, seen: int
 ) -> bool:
@@ -96,7 +114,7 @@ def _grant(
     session: Session, row: MechanismRow, family: str, how: tuple[Native, int], key: int, mark: int, lease_s: float
 ) -> Grant:
     found, size = how
-    spared = _watched(session) if family == "decrypt" else ()
+    spared = _watched(session) if family in ("decrypt", "unwrap") else ()
     token = id(session.token)
     return Grant(
         *(token, key, row.type, family, found.method, found.shape, found.algorithm, size, mark, lease_s), spared=spared

@@ -57,6 +57,11 @@ def fix(values: Values, cka: int, value: Value) -> None:
         raise TemplateInconsistent(f"CKA_{CKA.name(cka)} does not fit the mechanism")
 
 
+def is_demanding(key: Object, template: int) -> bool:
+    """Tell whether `demand` may find something."""
+    return bool(key.record.attributes.get(template))
+
+
 def demand(values: Values, key: Object, template: int) -> None:
     """Add what a key's CKA_xyz_TEMPLATE demands of every key that it brings in. Raises TemplateInconsistent."""
     demanded = key.record.attributes.get(template)
