@@ -41,7 +41,8 @@ python: setup
 	MRHSM_DATAPATH=0 $(RUN) -m pytest -n 2 --dist loadgroup tests/matrix tests/functions tests/crypto
 
 hosts: setup
-	MRHSM_HOSTS_LONGER=50 $(RUN) -m pytest tests/host/test_hosts.py tests/host/test_races.py -q -o timeout=0
+	MRHSM_HOSTS_LONGER=50 $(RUN) -m pytest tests/host/test_hosts.py tests/host/test_races.py tests/host/test_python_forks.py \
+		-q -o timeout=0
 
 sanitize: setup
 	$(RUN) tools/sanitize.py

@@ -224,6 +224,15 @@ static _Bool process_ends(void)
 
 /* ---- the sequence ---- */
 
+/* First of all: a child that had half an import would wait for ever for the rest. */
+static int hosts_forks_are_watched(void)
+{
+    if (watch_python_fork())
+        return 1;
+    refuse_with_exception("os.register_at_fork");
+    return 0;
+}
+
 static int start_interpreter(void)
 {
     PyGILState_STATE gil = PyGILState_UNLOCKED;
@@ -236,7 +245,8 @@ static int start_interpreter(void)
     } else {
         gil = PyGILState_Ensure();
     }
-    prepared = prepare_imports();
+    prepared = own_python || hosts_forks_are_watched();
+    prepared = prepared && prepare_imports();
     if (own_python)
         PyEval_SaveThread();
     else
@@ -309,7 +319,9 @@ static CK_RV start(void)
     pthread_mutex_lock(&start_mutex);
     if (atomic_load(&state) == NOT_STARTED) {
         starting_here = 1;
+        call_begin(); /* a fork by the host's Python waits for it as for a call */
         atomic_store(&state, start_locked());
+        call_end();
         starting_here = 0;
     }
     pthread_mutex_unlock(&start_mutex);
@@ -330,24 +342,23 @@ static CK_RV enter(void)
 
     if (UNLIKELY(now != READY))
         return now == ISOLATED ? CALL_ISOLATED : now == FAILED ? CKR_GENERAL_ERROR : CKR_CRYPTOKI_NOT_INITIALIZED;
-    if (!own_python)
-        return Py_IsInitialized() ? CKR_OK : CKR_CRYPTOKI_NOT_INITIALIZED;
-    if (UNLIKELY(inside))
+    if (!own_python && !Py_IsInitialized())
+        return CKR_CRYPTOKI_NOT_INITIALIZED;
+    if (UNLIKELY(inside && own_python))
         return CKR_FUNCTION_FAILED;
     call_begin();
     if (UNLIKELY(atomic_load_explicit(&exiting, memory_order_acquire))) {
         call_end();
         return CKR_CRYPTOKI_NOT_INITIALIZED;
     }
-    if (UNLIKELY(!has_thread_state))
+    if (UNLIKELY(own_python && !has_thread_state))
         thread_state_make();
     return CKR_OK;
 }
 
 static CK_RV leave(CK_RV rv)
 {
-    if (own_python)
-        call_end();
+    call_end();
     return rv;
 }
 
@@ -357,7 +368,7 @@ CK_RV C_Initialize(CK_VOID_PTR pInitArgs)
 
     if (atomic_load(&exiting))
         return CKR_GENERAL_ERROR;
-    if (starting_here || inside)
+    if (starting_here || (inside && own_python))
         return CKR_FUNCTION_FAILED;
     rv = start();
     if (rv == CKR_OK)

@@ -23,6 +23,7 @@ static struct {
     _Alignas(CACHE_LINE_BYTES) atomic_int left; /* how often a call has left a closed gate */
 } gate;
 static __thread struct lane *own_lane; /* shared with others where there are more threads than lanes */
+static __thread int inside_gate;       /* what this thread has in it */
 
 /* ---- waiting ---- */
 
@@ -69,6 +70,7 @@ static int time_left(struct timespec until, struct timespec *left)
 
 static void gate_go_out(void)
 {
+    inside_gate--;
     atomic_fetch_sub(&own_lane->inside, 1);
     if (UNLIKELY(atomic_load(&gate.closed))) {
         atomic_fetch_add(&gate.left, 1);
@@ -76,16 +78,23 @@ static void gate_go_out(void)
     }
 }
 
-static void gate_go_in(void)
+/* Come in unless the gate is closed: whoever closes it comes first. */
+static int gate_try(void)
 {
     if (UNLIKELY(!own_lane))
         own_lane = &lanes[atomic_fetch_add(&gate.next_lane, 1) % LANES];
     atomic_fetch_add(&own_lane->inside, 1);
-    while (UNLIKELY(atomic_load(&gate.closed))) { /* whoever closes it comes first */
-        gate_go_out();
+    inside_gate++;
+    if (!UNLIKELY(atomic_load(&gate.closed)))
+        return 1;
+    gate_go_out();
+    return 0;
+}
+
+static void gate_go_in(void)
+{
+    while (UNLIKELY(!gate_try()))
         sleep_while(&gate.closed, 1, NULL);
-        atomic_fetch_add(&own_lane->inside, 1);
-    }
 }
 
 /* ---- closing ---- */
@@ -130,10 +139,12 @@ static int gate_close(struct timespec until)
     return 0;
 }
 
-/* The child has one thread, and it is not inside. */
+/* The child has one thread: the calls of all others have gone, its own goes on. */
 static void gate_after_fork_in_child(void)
 {
     for (int i = 0; i < LANES; i++)
         atomic_store(&lanes[i].inside, 0);
+    if (inside_gate)
+        atomic_store(&own_lane->inside, inside_gate);
     atomic_store(&gate.closed, 0);
 }

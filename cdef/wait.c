@@ -5,7 +5,7 @@
 /* Let a fork pass while this thread waits on a bare descriptor, holding no lock of any library. */
 static void gate_pause(void)
 {
-    if (inside) {
+    if (inside && !gate_is_ours && paused++ == 0) {
         atomic_fetch_add(&waiting, 1);
         gate_go_out();
     }
@@ -13,7 +13,7 @@ static void gate_pause(void)
 
 static void gate_resume(void)
 {
-    if (inside) {
+    if (inside && !gate_is_ours && --paused == 0) {
         gate_go_in();
         atomic_fetch_sub(&waiting, 1);
     }

@@ -13,7 +13,7 @@ import pytest
 from fix_appliance import Server
 from fix_faults import Fault, FaultProxy
 from fix_host_token import MakeHostToken
-from fix_native import Host, Talking
+from fix_native import ISOLATED, Host, Talking
 
 from mrhsm_p11.constants import CKR
 
@@ -93,3 +93,36 @@ def test_our_own_python_may_start_processes(
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.splitlines().count("info 0x0") == 2
     assert ended.stdout.endswith("end\n")
+
+
+FORK_IN_BOTH = """
+import os, threading, time
+_quick_info, _quick_slots, _inside = get_info, get_slot_list, threading.Event()
+def get_slot_list(*arguments):
+    if threading.current_thread() is not threading.main_thread():
+        _inside.set()
+        time.sleep(0.1)
+    return _quick_slots(*arguments)
+def get_info():
+    assert _inside.wait(60)
+    if os.fork() == 0:
+        _inside.clear()
+    return _quick_info()
+"""
+
+
+@pytest.mark.skipif(ISOLATED, reason="the process that forks so is not the host")
+def test_a_child_that_our_own_python_forks_amid_a_call_may_fork_again(
+    host: Host, doctored: Callable[[str, str | None], Path]
+) -> None:
+    """Calls of other threads, which were inside at that moment, are not waited for in the child."""
+    ended = host("begotten", library=doctored("functions/general.py", FORK_IN_BOTH))
+    assert (ended.returncode, ended.stderr) == (0, ""), ended
+    assert ended.stdout.splitlines() == [
+        f"grandchild: slots {NOT_INITIALIZED}",
+        "grandchild: initialize 0x0",
+        "grandchild: slots 0x0",
+        "grandchild ended 0",
+        "child ended 0",
+        "info 0x0",
+    ]
