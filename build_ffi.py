@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -32,6 +33,11 @@ TOLD_AGAIN = frozenset({"C_GetInfo", "C_GetSlotInfo", "C_GetSessionInfo", "C_Get
 # The one stub that is written by hand, in boot.c: it starts Python.
 STARTS_PYTHON = "C_Initialize"
 
+# The module of each package that the library needs in a host's Python, which tells its version; None: any will do, as
+# only enumerations of it are imported.
+MODULES = {"cffi": "_cffi_backend", "cryptography": "cryptography", "PyKMIP": None}
+
+_BOUND = re.compile(r"(>=|==|<)([\d.]+)")
 _DEFINE = re.compile(r"^#define (CK[A-Z]?|CRYPTOKI)_(\w+) (0x[0-9A-Fa-f]+)UL$", re.M)
 _PROTOTYPE = re.compile(r"^CK_RV (C_\w+)\((.+)\); /\* ([\d.]+) \*/$", re.M)
 
@@ -253,6 +259,7 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], build: Build) 
             f"#define BASE_PREFIX {_quoted(base_prefix)}",
             f"#define PURELIB {_quoted(site_packages[0])}",
             f"#define PLATLIB {_quoted(site_packages[1])}",
+            f"#define REQUIREMENTS {', '.join(requirements())}",
             f"#define USE_DEEPBIND {int(build.deepbind)}",
             f"#define USE_PYTHON_MALLOC {int(build.python_malloc)}",
             '#include "native.h"',
@@ -268,6 +275,7 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], build: Build) 
             '#include "crossing.c"',
             '#include "isolate.c"',
             '#include "boot.c"',
+            '#include "packages.c"',
             invoke_function(numbered),
             '#include "answers.c"',
             '#include "isolated.c"',
@@ -275,6 +283,22 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], build: Build) 
             *(_stub(number, p) for number, p in numbered if p.name != STARTS_PYTHON),
         ]
     )
+
+
+def requirements() -> list[str]:
+    """Return a row for packages.c of each package that pyproject.toml has us need, with the versions that will do."""
+    named = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]["dependencies"]
+    bounds = {re.split(r"[=<>]", each, maxsplit=1)[0]: dict(_BOUND.findall(each)) for each in named}
+    return [
+        f'{{"{MODULES[package]}", {_thousands(each[">="])}, {_thousands(each["<"]) if "<" in each else "LONG_MAX"}}}'
+        for package, each in bounds.items()
+        if MODULES[package]
+    ]
+
+
+def _thousands(version: str) -> int:
+    major, minor = (*_number(version), 0)[:2]
+    return major * 1000 + minor
 
 
 def build_of_sources() -> str:

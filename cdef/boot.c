@@ -2,6 +2,7 @@
  * becomes one line on stderr and CKR_GENERAL_ERROR, never a crash, a hang or a success. */
 
 static int cffi_start_python(void); /* cffi defines it below; 0 is success */
+static int host_packages_fit(void);
 
 /* ---- refusal ---- */
 
@@ -154,21 +155,29 @@ static int append_to_path(const char *folder)
     return done;
 }
 
-/* <site>/mrhsm_p11/libmrhsm_p11.so tells <site>; the folders known at build time add the dependencies of an editable
- * installation. */
-static int find_packages(void)
+/* <site>/mrhsm_p11/libmrhsm_p11.so tells <site>. */
+static int own_site(char site[PATH_MAX])
 {
     Dl_info place = {0};
-    char site[PATH_MAX];
 
-    if (!dladdr((void *)find_packages, &place) || !realpath(place.dli_fname, site)) {
-        refuse("cannot find its own path");
+    if (!dladdr((void *)own_site, &place) || !realpath(place.dli_fname, site))
         return 0;
-    }
     for (int parts = 0; parts < 2; parts++) {
         char *slash = strrchr(site, '/');
         if (slash)
             *slash = '\0';
+    }
+    return 1;
+}
+
+/* The folders known at build time add the dependencies of an editable installation. */
+static int find_packages(void)
+{
+    char site[PATH_MAX];
+
+    if (!own_site(site)) {
+        refuse("cannot find its own path");
+        return 0;
     }
     if (append_to_path(site) && append_to_path(PURELIB) && append_to_path(PLATLIB))
         return 1;
@@ -299,9 +308,14 @@ static int start_here(void)
     return READY;
 }
 
+static int needs_isolation(void)
+{
+    return python_is_foreign() || settings_say_isolation() || !host_packages_fit();
+}
+
 static int start_locked(void)
 {
-    return !serving && (python_is_foreign() || settings_say_isolation()) ? start_isolated() : start_here();
+    return !serving && needs_isolation() ? start_isolated() : start_here();
 }
 
 /* Threads that an import may make inherit a mask that blocks every signal: signals stay the host's. */

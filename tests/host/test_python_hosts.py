@@ -7,14 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import build_ffi
 from mrhsm_p11.constants import CKR
 
 HERE = Path(__file__).resolve().parent
+PROJECT = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text())["project"]
 CALL = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).C_Initialize(None))"
 
 
@@ -51,6 +54,34 @@ def test_a_foreign_python_is_refused_where_no_process_starts(
         r"ModuleNotFoundError: .*isolated.*\n"
     )
     assert re.fullmatch(line, ended.stderr), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "text"),
+    [
+        ("cryptography", "__version__ = '38.0.4'"),
+        ("cryptography", "__version__ = '51.0'"),
+        ("cryptography", "__version__ = None"),
+        ("cryptography", "raise RuntimeError('broken')"),
+        ("_cffi_backend", "__version__ = '1.15.1'"),
+    ],
+)
+@pytest.mark.parametrize("imported", [False, True])
+def test_a_python_of_our_version_with_other_packages_is_served_by_a_process(
+    package: str, text: str, imported: bool, tmp_path: Path, library_path: Path, host_home: Path
+) -> None:
+    (tmp_path / f"{package}.py").write_text(text)
+    before = f"import contextlib\nwith contextlib.suppress(RuntimeError): import {package}\n" if imported else ""
+    (tmp_path / "sitecustomize.py").write_text(before)
+    command = [sys.executable, "-c", f"{CALL}; print('mrhsm_p11' in sys.modules)", library_path]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100, env=environment)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\nFalse\n", "")
+
+
+def test_every_dependency_is_either_checked_in_a_python_host_or_not_used_there() -> None:
+    named = {re.split(r"[=<>]", each, maxsplit=1)[0] for each in PROJECT["dependencies"]}
+    assert set(build_ffi.MODULES) == named
 
 
 def test_a_python_of_our_version_lends_its_interpreter(library_path: Path, host_home: Path) -> None:
