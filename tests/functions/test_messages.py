@@ -296,6 +296,25 @@ def test_messages_are_signed_and_verified(bench: Bench, mac: int) -> None:
     assert p11.rv("C_MessageVerifyFinal", session) == CKR.OPERATION_NOT_INITIALIZED
 
 
+def test_a_part_that_cannot_be_read_ends_its_message_and_not_the_process(bench: Bench, mac: int) -> None:
+    p11, session = bench.p11, bench.session
+    for kind in ("Sign", "Verify"):
+        last = (
+            None,
+            0,
+            *p11.encoded(b"text"),
+            p11.new("CK_BYTE[]", 32),
+            {"Sign": p11.new("CK_ULONG *", 32)}.get(kind, 32),
+        )
+        p11.init(f"Message{kind}", session, CKM.SHA256_HMAC, mac)
+        assert p11.rv(f"C_{kind}MessageNext", session, None, 0, None, 4, None, last[-1]) == CKR.ARGUMENTS_BAD
+        p11.call(f"C_{kind}MessageBegin", session, None, 0)
+        assert p11.rv(f"C_{kind}MessageNext", session, None, 0, None, 4, *last[-2:]) == CKR.ARGUMENTS_BAD
+        assert p11.rv(f"C_{kind}MessageNext", session, *last) == CKR.OPERATION_NOT_INITIALIZED
+        p11.call(f"C_{kind}MessageBegin", session, None, 0)
+        p11.call(f"C_Message{kind}Final", session)
+
+
 @pytest.mark.parametrize("function", ["MessageSign", "MessageVerify"])
 def test_a_parameter_of_signatures_is_looked_at_in_the_beginning(bench: Bench, mac: int, function: str) -> None:
     with pytest.raises(CKError) as refused:

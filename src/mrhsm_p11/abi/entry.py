@@ -86,7 +86,7 @@ def find_handlers(modules: list[ModuleType]) -> dict[str, Handler]:
 def refusal(name: str) -> Refused | None:
     """Return what ends the operations that a function goes on with, called with the session; None where it has none."""
     function = snake_case(name)
-    return partial(crypto.refused, function) if function in crypto.CONTINUES else None
+    return partial(crypto.refused, function) if function in crypto.CONTINUES | crypto.MESSAGES else None
 
 
 def wrap(ffi: Any, name: str, handler: Handler, refused: Refused | None = None) -> CFunction:

@@ -191,13 +191,19 @@ CONTINUES: dict[str, tuple[str, ...]] = {  # function -> families of the operati
     **{dual.name: (dual.cipher, dual.second) for dual in operations.DUALS.values()},
     "digest_key": ("digest",),
 }
+MESSAGES = {f"{verb}_message_next": f"message_{verb}" for verb in ("encrypt", "decrypt", "sign", "verify")}
 
 
 def refused(function: str, session: int) -> None:
-    """End what a call would have gone on with, when its arguments are refused before it is made."""
+    """End what a call would have gone on with, when its arguments are refused before it is made.
+
+    Of a process of many messages only the message under way ends (PKCS #11 3.1, 5.9.4, 5.11.4, 5.14.4, 5.16.4).
+    """
     found = provider.session(session)
     for family in CONTINUES.get(function, ()):
         found.end(family)
+    if process := found.messages.get(MESSAGES.get(function, "")):
+        process.abandon()
 
 
 def verify(session: int, data: Buffer, signature: Buffer) -> None:

@@ -54,6 +54,10 @@ class Messages:
             raise OperationNotInitialized("no message has been begun")
         return current
 
+    def abandon(self) -> None:
+        """End the message under way, if there is one."""
+        self._current = None
+
     def keep(self, engine: Cipher | Signer | Verifier) -> None:
         """Go on with the message in the next call."""
         self._current = engine
