@@ -1,10 +1,14 @@
 """Servers that fork after they loaded their keys: reloaded again and again while clients connect all the time.
 
+The keys come through libp11's engine, and through pkcs11-provider where it is installed.
+
 No handshake may fail that a reload with the keys in files would let pass, and no worker may be left or hang.
 """
 
 from __future__ import annotations
 
+import base64
+import functools
 import os
 import sys
 from collections import Counter
@@ -13,7 +17,7 @@ from pathlib import Path
 from handshakes import Handshakes
 from outcome import Outcome
 from part import main
-from places import LABEL, Place, need, need_file
+from places import LABEL, Absent, Place, need, need_file, need_provider
 from places import SETTINGS as LOGGED
 from prefork import KINDS, WORKERS, Kind, running
 from steps import Steps
@@ -27,19 +31,34 @@ KEYS = {
     "p256": ("EC:prime256v1", ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")),
 }
 KINDS_OF_HANDSHAKE = ("RSA", "EC", "TLS 1.3")
-SETTINGS = """openssl_conf = all
+_NAMES = """[req]
+distinguished_name = name
+[name]
+"""
+ENGINE = f"""openssl_conf = all
 [all]
 engines = engines
 [engines]
 pkcs11 = pkcs11
 [pkcs11]
 engine_id = pkcs11
-MODULE_PATH = {module}
+MODULE_PATH = {{module}}
 init = 0
-[req]
-distinguished_name = name
-[name]
-"""
+{_NAMES}"""
+PROVIDER = f"""openssl_conf = all
+[all]
+providers = providers
+[providers]
+default = on
+pkcs11 = pkcs11
+[on]
+activate = 1
+[pkcs11]
+module = {{provider}}
+pkcs11-module-path = {{module}}
+pkcs11-module-token-pin = {{pin}}
+activate = 1
+{_NAMES}"""
 ISOLATED = '[library]\nisolation = "process"\n'
 Keys = list[tuple[Path, str]]
 
@@ -49,17 +68,45 @@ def suite(place: Place, _: Workshop) -> Outcome:
     need_file("libengine-pkcs11-openssl", "/usr/lib/*/engines-3/pkcs11.so", "/usr/lib/engines-3/pkcs11.so")
     in_files, in_token = make_keys(place)
     for kind in KINDS.values():
-        story = Story(kind, place)
-        steps.step(f"{kind.name}: keys in files", lambda story=story: story.in_files(in_files))
-        for isolated in (False, True) if place.mrhsm else (False,):
-            name = f"{kind.name}: keys in the token{', isolated' if isolated else ''}"
-            steps.step(name, lambda story=story, isolated=isolated: story.in_token(in_token, isolated))
+        _stories(steps, Story(kind, place), in_files, in_token)
+    try:
+        settings = PROVIDER.format(provider=need_provider(), module=place.module, pin=place.pins.user)
+    except Absent as error:
+        steps.step("provider", lambda error=error: _raise(error))
+        return steps.outcome()
+    (place.folder / "provider.cnf").write_text(settings)
+    named = [(certificate, str(_named(certificate, uri))) for certificate, uri in in_token]
+    for kind in KINDS.values():
+        _stories(steps, Story(kind, place, "provider"), in_files, named)
     return steps.outcome()
+
+
+def _stories(steps: Steps, story: Story, in_files: Keys, in_token: Keys) -> None:
+    name = f"{story.kind.name}, {story.way}"
+    steps.step(f"{name}: keys in files", lambda: story.in_files(in_files))
+    for isolated in (False, True) if story.place.mrhsm else (False,):
+        step = f"{name}: keys in the token{', isolated' if isolated else ''}"
+        steps.step(step, lambda isolated=isolated: story.in_token(in_token, isolated))
+
+
+def _raise(error: Absent) -> None:
+    raise error
+
+
+def _named(certificate: Path, uri: str) -> Path:
+    """Write a file that pkcs11-provider reads in a key's place: the text that it knows it by, then the key's URI."""
+    text, address = b"PKCS#11 Provider URI v1.0", uri.encode()
+    inner = bytes((0x1A, len(text))) + text + bytes((0x0C, len(address))) + address
+    content = base64.encodebytes(bytes((0x30, len(inner))) + inner).decode()
+    assert len(inner) < 128, "such lengths are written otherwise"
+    file = certificate.with_suffix(".uri")
+    file.write_text(f"-----BEGIN PKCS#11 PROVIDER URI-----\n{content}-----END PKCS#11 PROVIDER URI-----\n")
+    return file
 
 
 def make_keys(place: Place) -> tuple[Keys, Keys]:
     """Return certificates and their keys: in files, and in the token under a pkcs11: URI."""
-    (place.folder / "engine.cnf").write_text(SETTINGS.format(module=place.module))
+    (place.folder / "engine.cnf").write_text(ENGINE.format(module=place.module))
     tool = (need("pkcs11-tool"), "--module", place.module, "--token-label", LABEL, "--login", "--pin", place.pins.user)
     about = ("-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
     in_files, in_token = [], []
@@ -77,10 +124,10 @@ def make_keys(place: Place) -> tuple[Keys, Keys]:
 
 
 class Story:
-    """One server program in one place, reloaded with the one keys and the others."""
+    """One server program in one place, reloaded with the one keys and the others; `way` is engine or provider."""
 
-    def __init__(self, kind: Kind, place: Place) -> None:
-        self.kind, self.place = kind, place
+    def __init__(self, kind: Kind, place: Place, way: str = "engine") -> None:
+        self.kind, self.place, self.way = kind, place, way
         self.bearable: int | None = None  # failures that a reload makes anyway
 
     def in_files(self, keys: Keys) -> None:
@@ -97,15 +144,16 @@ class Story:
         """Reload under load; return the handshakes that failed. Raises AssertionError."""
         if self.place.mrhsm:
             (self.place.folder / "conf" / "maprhsm.conf").write_text(LOGGED + (ISOLATED if isolated else ""))
-        settings = {"OPENSSL_CONF": str(self.place.folder / "engine.cnf")}
+        settings = {"OPENSSL_CONF": str(self.place.folder / f"{self.way}.cnf")}
+        how = functools.partial(running, self.kind, self.place, keys, engine=self.way == "engine", **settings)
         certificates = [certificate for certificate, _ in keys]
-        with running(self.kind, self.place, keys, **settings) as server, Handshakes(server.port, certificates) as load:
+        with how() as server, Handshakes(server.port, certificates) as load:
             for _ in range(RELOADS):
                 load.more(HANDSHAKES)
                 server.reload()
             load.more(HANDSHAKES)
             served = len(server.helpers())
-        where = f"{'token' if keys[0][1].startswith('pkcs11:') else 'files'}{', isolated' if isolated else ''}"
+        where = f"{self.way}, {'files' if keys[0][1].endswith('.key') else 'token'}{', isolated' if isolated else ''}"
         print(f"{self.place.name}: {self.kind.name}: {where}: {RELOADS} reloads, {load}", flush=True)
         for name in KINDS_OF_HANDSHAKE:
             assert load.done[name], f"no handshake of {name} succeeded: {load}; {server.said()[-600:]}"

@@ -38,6 +38,11 @@ What suites that we did not write, and real consumers, say of the module on each
 the same run. `make conformance` repeats it; this page is written by `conformance/pkcs11/matrix.py` from its results.
 *Expected* are failures that the suite itself expects, or that are right: those are listed below, each with its reason.
 """
+_PROVIDER = """\
+pkcs11-provider is no package of Debian 12. Where `OPENSSL_MODULES` names the folder of a build of it, OpenSSL,
+nginx and Apache are tried with it too; 1.2.0 was, with OpenSSL 3.0.19. For OAEP without a named hash it sends
+CK_RSA_PKCS_OAEP_PARAMS with hashAlg and mgf 0; the standard has no default for either and 0 is no hash, so the
+answer is CKR_MECHANISM_PARAM_INVALID, and `-pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256` decrypts."""
 _BOTH_WAYS = """`MRHSM_DATAPATH=0 make conformance` has Python serve all calls (docs/adr/0025), with the same answers.
 Counted are the calls that C has served, in processes that came to C_Finalize; with the data path off, one of them fails
 its suite."""
@@ -151,6 +156,7 @@ def page(outcomes: list[Outcome], off: list[Outcome]) -> str:
         "\n".join(excuses_table(outcomes)),
         "## What is skipped",
         "\n".join(skips_table(outcomes)),
+        _PROVIDER,
         f"## Mechanisms\n\n{len(ROWS)} mechanisms, {stores}. {custody}\n{functions}",
         "\n".join(mechanisms_table()),
     ]

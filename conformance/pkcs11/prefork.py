@@ -22,7 +22,7 @@ worker_processes {workers};
 pid {folder}/server.pid;
 error_log {folder}/server.log info;
 {passed_on}
-ssl_engine pkcs11;
+{engine}
 events {{ worker_connections 256; }}
 http {{
   access_log off;
@@ -47,7 +47,7 @@ MinSpareServers {workers}
 MaxSpareServers {workers}
 MaxRequestWorkers {workers}
 Listen 127.0.0.1:{port}
-SSLCryptoDevice pkcs11
+{engine}
 SSLSessionCache none
 <VirtualHost 127.0.0.1:{port}>
 SSLEngine on
@@ -67,6 +67,7 @@ class Kind:
     certificate: str
     key: str
     scheme: str  # before a pkcs11: URI
+    engine: str  # has libp11's engine read such URIs
     reload: signal.Signals
 
 
@@ -75,17 +76,23 @@ KINDS = {
     for kind in (
         Kind(
             *("nginx", "nginx", ("-e", "stderr", "-c"), _NGINX),
-            *("ssl_certificate {};", 'ssl_certificate_key "{}";', "engine:pkcs11:", signal.SIGHUP),
+            *(
+                "ssl_certificate {};",
+                'ssl_certificate_key "{}";',
+                "engine:pkcs11:",
+                "ssl_engine pkcs11;",
+                signal.SIGHUP,
+            ),
         ),
         Kind(
             *("Apache", "apache2", ("-D", "FOREGROUND", "-f"), _APACHE),
-            *("SSLCertificateFile {}", 'SSLCertificateKeyFile "{}"', "", signal.SIGUSR1),
+            *("SSLCertificateFile {}", 'SSLCertificateKeyFile "{}"', "", "SSLCryptoDevice pkcs11", signal.SIGUSR1),
         ),
     )
 }
 
 
-def _settings(kind: Kind, place: Place, port: int, keys: list[tuple[Path, str]]) -> str:
+def _settings(kind: Kind, place: Place, port: int, keys: list[tuple[Path, str]], engine: bool) -> str:
     lines = [template.format(value) for pair in keys for template, value in _pairs(kind, pair)]
     modules = [
         f"LoadModule {name}_module {need_file('apache2-bin', f'/usr/lib/apache2/modules/mod_{name}.so')}"
@@ -95,6 +102,7 @@ def _settings(kind: Kind, place: Place, port: int, keys: list[tuple[Path, str]])
         folder=place.folder,
         port=port,
         workers=WORKERS,
+        engine=kind.engine if engine else "",
         keys="\n".join(lines),
         modules="\n".join(modules),
         user="user root;" if os.geteuid() == 0 else "",
@@ -121,10 +129,12 @@ def _as_nobody(folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(kind: Kind, place: Place, keys: list[tuple[Path, str]], **more: str) -> Iterator[Server]:
+def running(
+    kind: Kind, place: Place, keys: list[tuple[Path, str]], *, engine: bool = True, **more: str
+) -> Iterator[Server]:
     """Run a server on loopback with these certificates and keys while the block runs. Raises AssertionError."""
     port = free_port()
-    (place.folder / "server.conf").write_text(_settings(kind, place, port, keys))
+    (place.folder / "server.conf").write_text(_settings(kind, place, port, keys, engine))
     command = [need(kind.program), *kind.command, str(place.folder / "server.conf")]
     before = _as_nobody(place.folder) if kind.settings is _APACHE else []
     with started(place, port, kind.program, kind.reload, [*before, *command], **more) as server:
