@@ -31,7 +31,7 @@ class Setting:
     least: float | None = None
     most: float | None = None
     choices: tuple[str, ...] = ()
-    plain: bool = False  # C reads it too (cdef/isolate.c), in one form only
+    plain: bool = False  # C reads it too (cdef/isolate_settings.c), in one form only
 
 
 def _row(default: Any, key: str, **limits: Any) -> Any:
