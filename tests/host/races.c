@@ -7,14 +7,14 @@
 
 #include "phases.h"
 
-enum { WORKERS = 4, AGAIN = 3, TEXT = 300, PART = 100, MOST = 512 };
+enum { WORKERS = 4, SESSIONS = 4, AGAIN = 3, TEXT = 300, PART = 100, MOST = 512 };
 enum key { AES, HMAC, RSA, EC, EC_PUBLIC, PLAIN, KEYS, KEYLESS, COPIED = EC_PUBLIC };
 
 static CK_OBJECT_HANDLE originals[COPIED]; /* of those that are destroyed */
 static _Atomic CK_OBJECT_HANDLE keys[KEYS];
 static CK_SESSION_HANDLE own; /* of the first thread */
 static CK_SLOT_ID slot;
-static struct worker workers[WORKERS];
+static struct worker workers[WORKERS][SESSIONS]; /* one for each session of a thread: C keeps four keys in each */
 static atomic_ulong mixed;
 static atomic_int stop;
 
@@ -166,18 +166,19 @@ static void open_anew(struct worker *by)
     }
 }
 
-static void *work(void *worker)
+static void *work(void *sessions)
 {
-    struct worker *by = worker;
+    struct worker *first = sessions;
 
     while (!stop) {
         for (int i = 0; i < OPERATIONS * AGAIN; i++) {
+            struct worker *by = &first[i / AGAIN % SESSIONS];
             CK_RV rv = operate(by, &operations[i / AGAIN]);
 
             if (rv == CKR_SESSION_HANDLE_INVALID || rv == CKR_CRYPTOKI_NOT_INITIALIZED)
                 open_anew(by);
         }
-        by->rounds++;
+        first->rounds++;
         usleep(500); /* this machine may be the key manager's too */
     }
     return NULL;
@@ -425,7 +426,7 @@ static void await_rounds(void)
     double until = seconds_left();
 
     for (int i = 0; i < WORKERS; i++)
-        for (unsigned long before = workers[i].rounds; workers[i].rounds < before + 2; usleep(500))
+        for (unsigned long before = workers[i]->rounds; workers[i]->rounds < before + 2; usleep(500))
             if (now() > until)
                 must("a worker hangs", CKR_GENERAL_ERROR);
 }
@@ -437,9 +438,11 @@ static void run(const struct scenario *one, int times)
     scenario = one;
     phase = calls = refusals = wrong = mixed = stop = 0;
     for (int i = 0; i < WORKERS; i++) {
-        workers[i].opened = (struct span){0, 0};
-        must("session", open_session(&workers[i].session));
-        threads[i] = begin(work, &workers[i]);
+        for (int j = 0; j < SESSIONS; j++) {
+            workers[i][j].opened = (struct span){0, 0};
+            must("session", open_session(&workers[i][j].session));
+        }
+        threads[i] = begin(work, workers[i]);
     }
     for (int i = 0; i < times; i++) {
         await_rounds();
@@ -455,7 +458,8 @@ static void run(const struct scenario *one, int times)
     stop = 1;
     for (int i = 0; i < WORKERS; i++) {
         join(threads[i]);
-        must("close", p11->C_CloseSession(workers[i].session));
+        for (int j = 0; j < SESSIONS; j++)
+            must("close", p11->C_CloseSession(workers[i][j].session));
     }
     printf("%s: %d changes, %lu calls, %lu refused, wrong %lu, mixed up %lu\n", one->name, times, calls, refusals, wrong,
            mixed);
