@@ -94,6 +94,8 @@ static int host_packages_fit(void)
     if (!Py_IsInitialized())
         return 1;
     gil = PyGILState_Ensure();
+    if (!watch_python_fork()) /* before what is imported here; start_interpreter() tries again, and tells */
+        PyErr_Clear();
     for (size_t i = 0; fit && i < sizeof requirements / sizeof *requirements; i++)
         fit = host_package_fits(&requirements[i]);
     PyGILState_Release(gil);
