@@ -89,7 +89,7 @@ def _keyed_init(purpose: Purpose) -> Callable[[int, Mechanism | None, int], None
         found, asked = begun
         among = found.operations
         row, permitted = usage.permit(found.token, purpose, asked, key)
-        held = permitted.key()
+        held = usage.computing(permitted, purpose.handle_invalid)
         in_c = found, purpose.name, row, asked, permitted, held, seen
         if is_native and grants.begin(*in_c):
             return

@@ -95,8 +95,8 @@ def wrap_key(session: int, mechanism: Mechanism | None, wrapping_key: int, key: 
     row, wrapping = usage.permit(found.token, usage.WRAP, asked, wrapping_key)
     wrapped = usage.find_key(found.token, key)
     require_wrappable(row, wrapping, wrapped)
-    plain = wrapped.key()
-    kek = wrapping.key()
+    plain = usage.computing(wrapped)
+    kek = usage.computing(wrapping, usage.WRAP.handle_invalid)
     this, last, found.wrapped = (row.type, wrapping_key, key), found.wrapped, (row.type, wrapping_key, key)
     if this == last:
         grants.wrap(found, row, (wrapping, wrapped), (kek, plain), seen)
@@ -125,7 +125,7 @@ def unwrap_key(
     row, unwrapping = usage.permit(token, usage.UNWRAP, asked, unwrapping_key)
 
     def unwrap() -> Secret:
-        kek = unwrapping.key()
+        kek = usage.computing(unwrapping, usage.UNWRAP.handle_invalid)
         if isinstance(kek, KeptKey) and rules.decode(template).get(CKA.TOKEN) is True:
             raise KeyFunctionNotPermitted("no token key is unwrapped where its bytes would pass through here")
         plain = engine.unwrap(row, _without_generator(asked.parameter), kek, wrapped)

@@ -20,7 +20,8 @@ def verify_signature_init(session: int, mechanism: Mechanism | None, key: int, s
     found, asked = begun
     among = found.operations
     row, permitted = usage.permit(found.token, usage.VERIFY, asked, key)
-    begin = partial(engine.verifier, row, asked.parameter, permitted.key_type or 0, permitted.key())
+    held = usage.computing(permitted)
+    begin = partial(engine.verifier, row, asked.parameter, permitted.key_type or 0, held)
     operation = Operation(begin, multipart=row.multipart)
     operation.signature = bytes(signature)
     found.put(operations.VERIFY_SIGNATURE.name, operation, among)

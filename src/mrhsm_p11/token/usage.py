@@ -32,6 +32,7 @@ from mrhsm_p11.token.objects import Object
 from mrhsm_p11.token.token import Token
 
 if TYPE_CHECKING:
+    from mrhsm_p11.crypto.base import Key
     from mrhsm_p11.parameters.messages import LentMechanism
 
 
@@ -152,6 +153,14 @@ def find_key(token: Token, handle: int, invalid: type[CryptokiError] = KeyHandle
     if not found.is_key:
         raise invalid("the object is not a key")
     return found
+
+
+def computing(key: Object, invalid: type[CryptokiError] = KeyHandleInvalid) -> Key:
+    """Return what computes with a key that was found; raise `invalid` where it has been destroyed since."""
+    try:
+        return key.key()
+    except ObjectHandleInvalid as error:
+        raise invalid(str(error)) from None
 
 
 def _is_allowed(key: Object, mechanism: int) -> bool:
