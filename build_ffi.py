@@ -181,7 +181,7 @@ _BEFORE_PYTHON: dict[str, str] = {
 }
 
 # What Python may ask of the C front: see the first three in boot.c, answers_end in answers.c, serve_host in isolated.c,
-# datapath_*, context_*, cipher_* and mac_* in datapath*.c, the others in wait.c.
+# datapath_*, context_*, cipher_* and mac_* in datapath*.c, template_flat in templates.c, the others in wait.c.
 _LENT = """
 void refuse_start(const char *text);
 int python_is_ours(void);
@@ -192,6 +192,8 @@ void gate_resume(void);
 void sigpipe_block(void);
 void sigpipe_restore(void);
 void serve_host(int control, const struct crossing *table);
+CK_ULONG template_flat(const void *attributes, CK_ULONG count, const CK_ULONG *nested, CK_ULONG nested_count,
+                       CK_BYTE *out, CK_ULONG room);
 int datapath_start(void);
 void datapath_stop(void);
 void datapath_open(CK_ULONG handle, CK_ULONG token);
@@ -269,6 +271,7 @@ def c_source(*, base_prefix: str, site_packages: tuple[str, str], build: Build) 
             _interfaces(),
             *(f"static CK_RV py_{p.name}({p.declared});" for p in with_python),
             '#include "datapath.c"',
+            '#include "templates.c"',
             '#include "gate.c"',
             '#include "fork.c"',
             '#include "wait.c"',

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from p11 import Cryptoki, declarations
 
+from mrhsm_p11.abi import templates
 from mrhsm_p11.abi.templates import NESTED, Template, template_reader, wanted_reader, wanted_writer
 from mrhsm_p11.constants import CK, CKA, CKR
 from mrhsm_p11.errors import (
@@ -14,6 +16,7 @@ from mrhsm_p11.errors import (
     AttributeSensitive,
     AttributeTypeInvalid,
     AttributeValueInvalid,
+    CryptokiError,
     TemplateInconsistent,
 )
 
@@ -41,6 +44,7 @@ def nested(depth: int) -> st.SearchStrategy[Template]:
     return st.builds(lambda a, b: {**a, **b}, plain, inner)
 
 
+@settings(deadline=None)
 @given(nested(2))
 def test_what_a_client_encodes_is_what_is_read(template: Template) -> None:
     assert read(*Encoder().template(template)) == template
@@ -145,3 +149,33 @@ def test_nested_templates_are_told_in_three_calls() -> None:
     outer[0].ulValueLen = 24
     assert write(outer, [value]) == CKR.BUFFER_TOO_SMALL
     assert outer[0].ulValueLen == ULONG_MAX
+
+
+def test_what_is_read_in_one_piece_is_what_is_read_step_by_step(
+    cryptoki: Cryptoki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cryptoki.initialize()  # which brings the C front's half
+    chance, flat, pieces = random.Random(1), templates._flat, []
+    assert flat is not None
+
+    def counted(*arguments: Any) -> int:
+        pieces.append(flat(*arguments))
+        return pieces[-1]
+
+    def answer(array: Any, count: int) -> object:
+        try:
+            return read(array, count)
+        except CryptokiError as error:
+            return type(error)
+
+    for _ in range(2000):
+        values = [ffi.new("CK_BYTE[]", chance.randbytes(chance.choice((1, 1, 8, 8, 100, 200)))) for _ in range(6)]
+        rows = [(chance.choice((0, 1, 2, 3, CKA.WRAP_TEMPLATE)), value, len(value)) for value in values]
+        rows = [(kind, *chance.choice(((value, n), (value, n), (value, 0), (0, n)))) for kind, value, n in rows]
+        rows = rows[: chance.randrange(7)] if chance.random() < 0.5 else [row for row in rows if row[1] and row[0] < 4]
+        array, count = attributes(*rows), len(rows)
+        monkeypatch.setattr(templates, "_flat", None)
+        expected = answer(array, count)
+        monkeypatch.setattr(templates, "_flat", counted)
+        assert answer(array, count) == expected
+    assert 0 < pieces.count(0) < len(pieces)

@@ -11,6 +11,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from mrhsm_p11 import answers, datapath, deadline, hostcalls, log
+from mrhsm_p11.abi import templates
 from mrhsm_p11.abi._prototypes import OFFERED, PROTOTYPES
 from mrhsm_p11.abi.datapath import NativePath
 from mrhsm_p11.abi.marshal import Arguments, crossings
@@ -57,6 +58,7 @@ def register(ffi: Any, lib: Any) -> None:
         ending=lib.process_ends,
     )
     answers.install(lib.answers_end)
+    templates.install(lib.template_flat)
     datapath.offer(NativePath(ffi, lib))
     if lib.python_is_ours():
         engine.warm_up()  # a first use under way while the host forks would leave the child a lock held for ever

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from struct import Struct
 from typing import Any
 
 from mrhsm_p11.abi.structs import LONGEST
@@ -20,6 +21,19 @@ DEEPEST = 3  # a template in a template in a template is more than any attribute
 NESTED = frozenset(value for name, value in vars(CKA).items() if name.endswith("_TEMPLATE"))
 # Which failure C_GetAttributeValue reports when there are several, worst first.
 _WORST_FIRST = (CKR.ATTRIBUTE_SENSITIVE, CKR.ATTRIBUTE_TYPE_INVALID, CKR.BUFFER_TOO_SMALL)
+
+
+HEAD = Struct("@LL")  # type and length of an attribute, as cdef/templates.c puts them down
+FLAT_BYTES = 512  # of a template that is read in one piece: most are
+
+Flat = Callable[[Any, int, Any, int, Any, int], int]
+_flat: Flat | None = None  # the C front's, once there is one
+
+
+def install(flat: Flat) -> None:
+    """Take the C front's template_flat."""
+    global _flat  # noqa: PLW0603
+    _flat = flat
 
 
 def checked_count(pointer: Any, count: int) -> None:
@@ -59,7 +73,33 @@ def template_reader(
                 raise contradiction(f"{CKA.name(attribute.type)} has two values")
         return template
 
-    return read
+    return _flat_reader(ffi, read, contradiction)
+
+
+def _flat_reader(
+    ffi: Any, read: Callable[[Any, int], Template], contradiction: type[CryptokiError]
+) -> Callable[[Any, int], Template]:
+    """Return what reads a short template in one piece, and has any other read by `read`, which says what is wrong."""
+    from_buffer, nothing = ffi.from_buffer, bytes(FLAT_BYTES)
+    nested, nested_count = ffi.new("CK_ULONG[]", list(NESTED)), len(NESTED)
+
+    def read_flat(pointer: Any, count: int) -> Template:
+        flat = bytearray(FLAT_BYTES)
+        if not (_flat and _flat(pointer, count, nested, nested_count, from_buffer(flat), FLAT_BYTES)):
+            return read(pointer, count)
+        template: Template = {}
+        view, at = memoryview(flat), count * HEAD.size
+        try:
+            for kind, length in HEAD.iter_unpack(view[:at]):
+                new = bytes(view[at : at + length])
+                at += length
+                if template.setdefault(kind, new) != new:
+                    raise contradiction(f"{CKA.name(kind)} has two values")
+        finally:
+            flat[:] = nothing  # a key may have been among the values
+        return template
+
+    return read_flat
 
 
 def wanted_reader(ffi: Any) -> Callable[[Any, int], list[int]]:

@@ -184,12 +184,16 @@ def public_derived(cls: int, key_type: int | None, material: Secret) -> dict[int
     return {cka: value for cka, value in derived(cls, key_type, material).items() if not uses[cka].sensitive}
 
 
+def said_of(attributes: Mapping[int, Value]) -> dict[int, Value]:
+    """Return those attributes of a template that the material decides."""
+    uses = for_class(*kind(attributes))
+    return {cka: value for cka, value in attributes.items() if cka in uses and uses[cka].material}
+
+
 def require_agreement(attributes: Mapping[int, Value], material: Secret) -> None:
     """Check what a template says of a key that came by other means. Raises as `split` does where they disagree."""
-    cls, key_type = kind(attributes)
-    uses = for_class(cls, key_type)
-    said = {cka: value for cka, value in attributes.items() if cka in uses and uses[cka].material}
-    if said:
+    if said := said_of(attributes):
+        cls, key_type = kind(attributes)
         public = {CKA.VALUE_LEN: len(material)}  # enough for most, and a check value costs
         known = cls == CKO.SECRET_KEY and said.keys() <= public.keys()
         _check_agreement(said, public if known else derived(cls, key_type, material))

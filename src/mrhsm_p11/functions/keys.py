@@ -169,7 +169,8 @@ def _take_in(session: Session, row: MechanismRow, plan: Plan, store: Store, plai
     """Make a key of what was unwrapped, as planned; return its handle."""
     value_len = plan.values.get(CKA.VALUE_LEN)
     secret = material.unwrapped(row, plan.cls, plan.key_type, value_len if isinstance(value_len, int) else None, plain)
-    material.require_agreement(plan.values, secret)
+    if plan.says_of_material:
+        material.require_agreement(plan.values, secret)
     record = store.insert(plan.completed, secret)
     return session.token.enter_object(session, store, record).handle
 

@@ -149,12 +149,12 @@ def _watched(session: Session) -> tuple[bytes, ...]:
 
 def _parameter(shape: str, given: AnyParameter) -> tuple[bytes, bytes, int] | None:
     """Return vector, data beside and number of a parameter; None for one that is refused, or is another structure."""
+    if given is None:
+        return b"", b"", 0
     if isinstance(given, GCMParams):
         return given.iv, given.aad, given.tag_bits
     if isinstance(given, CTRParams):
         return given.counter, b"", given.counter_bits
-    if given is None:
-        return b"", b"", 0
     if not isinstance(given, bytes):
         return None
     if shape == "LENGTH":

@@ -44,7 +44,7 @@ class Object:
     when needed; the public ones are kept.
     """
 
-    __slots__ = ("_public", "cls", "handle", "key_type", "record", "session", "store", "uid")
+    __slots__ = ("_public", "cls", "handle", "key_type", "private", "record", "session", "store", "uid")
 
     def __init__(self, handle: int, store: Store, record: Record, session: int | None = None) -> None:
         self.handle = handle
@@ -53,11 +53,8 @@ class Object:
         self.session = session  # handle of the session whose object it is; None: a token object
         self.uid = record.uid
         self.cls, self.key_type = kind_of(record)
+        self.private = is_private(record)
         self._public: dict[int, Value] | None = None
-
-    @property
-    def private(self) -> bool:
-        return is_private(self.record)
 
     @property
     def is_key(self) -> bool:
@@ -71,7 +68,7 @@ class Object:
         """Take the object's present record."""
         if record is not self.record:
             same = record == self.record
-            self.record, self._public = record, None
+            self.record, self.private, self._public = record, is_private(record), None
             if not same:
                 datapath.path.end_key(self.uid)
 

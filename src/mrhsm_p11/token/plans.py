@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from mrhsm_p11.constants import CKA
+from mrhsm_p11.crypto import material
 from mrhsm_p11.mapping.codecs import Raw, Value
 from mrhsm_p11.token.rules import Origin
 
@@ -25,6 +26,7 @@ class Plan(NamedTuple):
     completed: Mapping[int, Value]
     cls: int
     key_type: int | None
+    says_of_material: bool  # among its values is what the material decides
 
 
 Key = tuple[Origin, int, int | None, tuple[tuple[int, Raw], ...]]
@@ -55,4 +57,6 @@ class Plans:
 
 def frozen(values: Mapping[int, Value], completed: Mapping[int, Value], cls: int, key_type: int | None) -> Plan:
     """Return a plan that several keys may share."""
-    return Plan(MappingProxyType(dict(values)), MappingProxyType(dict(completed)), cls, key_type)
+    return Plan(
+        MappingProxyType(dict(values)), MappingProxyType(dict(completed)), cls, key_type, bool(material.said_of(values))
+    )
