@@ -30,6 +30,9 @@ HOSTS: dict[str, Host] = {
             ("address", "valgrind"), "only Node can load it, which no tool sees through; forked makes the same calls"
         )
     ),
+    "begotten": Host(
+        not_run=dict.fromkeys(("address", "valgrind"), "its library forks by itself, which only its test makes it do")
+    ),
     "datapath_race": Host(
         *(("fine",), ("2", "1 forks")),
         alone=True,
