@@ -10,9 +10,14 @@ import pytest
 from fix_tokens import TokenOnDisk
 from p11 import CKError, Cryptoki
 
-from mrhsm_p11.constants import CKA, CKM, CKR, CKU
+from mrhsm_p11.constants import CKA, CKM, CKR, CKS, CKU
+from mrhsm_p11.secret import Secret
+from mrhsm_p11.store.base import Record
+from mrhsm_p11.store.file import FileStore
+from mrhsm_p11.token import login
 from mrhsm_p11.token.objects import Object
 from mrhsm_p11.token.token import Token
+from mrhsm_p11.tokendir.tokens import OpenToken
 
 THREADS, ROUNDS = 32, 6
 
@@ -112,3 +117,41 @@ def test_an_operation_is_not_shared_by_two_threads(initialised: tuple[Cryptoki, 
 
     run(work)
     assert sorted(answers) == [CKR.OK] + [CKR.OPERATION_NOT_INITIALIZED] * (THREADS - 1)
+
+
+def test_a_record_that_was_read_before_a_change_does_not_come_back_after_it(
+    initialised: tuple[Cryptoki, TokenOnDisk, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p11, on_disk, path = initialised
+    session = p11.open_session(on_disk.slot_id)
+    p11.login(session)
+    key = p11.generate_key(session, CKM.AES_KEY_GEN, {CKA.VALUE_LEN: 32, CKA.TOKEN: True, CKA.ENCRYPT: True})
+    load = FileStore.load
+
+    def slowly(store: FileStore, uid: str) -> Record:
+        found = load(store, uid)
+        monkeypatch.setattr(FileStore, "load", load)
+        other = Cryptoki(path)
+        other.call("C_SetAttributeValue", session, key, *other.template({CKA.ENCRYPT: False}))
+        return found
+
+    monkeypatch.setattr(FileStore, "load", slowly)
+    mechanism = p11.mechanism((CKM.AES_CBC_PAD, bytes(16)))
+    assert p11.rv("C_EncryptInit", session, mechanism, key) == CKR.KEY_FUNCTION_NOT_PERMITTED
+    assert p11.rv("C_EncryptInit", session, mechanism, key) == CKR.KEY_FUNCTION_NOT_PERMITTED
+
+
+def test_a_session_that_is_closed_amid_its_login_leaves_no_login(
+    initialised: tuple[Cryptoki, TokenOnDisk, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p11, on_disk, path = initialised
+    session, verify = p11.open_session(on_disk.slot_id), login._open_user
+
+    def slowly(token: Token, pin: Secret | None) -> OpenToken:
+        opened = verify(token, pin)
+        assert Cryptoki(path).rv("C_CloseAllSessions", on_disk.slot_id) == CKR.OK
+        return opened
+
+    monkeypatch.setattr(login, "_open_user", slowly)
+    assert p11.rv("C_Login", session, CKU.USER, None, 0) == CKR.SESSION_CLOSED
+    assert p11.session_info(p11.open_session(on_disk.slot_id))["state"] == CKS.RW_PUBLIC_SESSION

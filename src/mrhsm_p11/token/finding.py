@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mrhsm_p11.constants import CKA
 from mrhsm_p11.mapping import attributes
-from mrhsm_p11.store.base import Attributes, Store, Value
+from mrhsm_p11.store.base import Attributes, ObjectGone, Record, Store, Value
 from mrhsm_p11.token import fixed_objects
 from mrhsm_p11.token.cluster_objects import names_blob
 from mrhsm_p11.token.objects import Object
@@ -26,8 +26,19 @@ def find(session: Session, wanted: dict[int, Value]) -> list[Object]:
         entered
         for store in _asked(session, wanted)
         for record in store.search(narrowed)
-        if token.visible(record) and (entered := token.enter_object(session, store, record)).matches(wanted)
+        if token.visible(record) and (entered := _entered(session, store, record)) and entered.matches(wanted)
     ]
+
+
+def _entered(session: Session, store: Store, record: Record) -> Object | None:
+    """Return the object of a record that a store has found, as the store has it now; None where it is gone."""
+    entered = session.token.enter_object(session, store, record)
+    if entered.record is not record:
+        try:
+            entered.refresh()
+        except ObjectGone:
+            return None
+    return entered
 
 
 def _asked(session: Session, wanted: dict[int, Value]) -> Iterator[Store]:

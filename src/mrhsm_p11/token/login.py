@@ -12,6 +12,7 @@ from mrhsm_p11.errors import (
     FunctionRejected,
     OperationNotInitialized,
     PinIncorrect,
+    SessionClosed,
     SessionReadOnlyExists,
     TokenWriteProtected,
     UserAlreadyLoggedIn,
@@ -44,7 +45,9 @@ def login(session: Session, role: int, pin: Secret | None) -> None:
         _require_free(token, role)
     opened = _open_so(token, pin) if role == CKU.SO else _open_user(token, pin)
     with token.changing:
-        _require_free(token, role)  # another thread may have been faster
+        _require_free(token, role)  # another thread may have been faster,
+        if token.sessions.get(session.handle) is not session:  # or have closed it: perhaps nobody would end this login
+            raise SessionClosed
         left = token.enter(role, opened)
     for store in left:
         store.close()

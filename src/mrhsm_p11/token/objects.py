@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KEY_CLASSES = frozenset({CKO.PUBLIC_KEY, CKO.PRIVATE_KEY, CKO.SECRET_KEY})
 ID_BYTES = 16
+_taking = threading.Lock()  # held while an object takes a record that differs from its own, which is seldom
 
 
 def kind_of(values: dict[int, Value] | Record) -> tuple[int, int | None]:
@@ -44,7 +45,7 @@ class Object:
     when needed; the public ones are kept.
     """
 
-    __slots__ = ("_public", "cls", "handle", "key_type", "private", "record", "session", "store", "uid")
+    __slots__ = ("_public", "_turn", "cls", "handle", "key_type", "private", "record", "session", "store", "uid")
 
     def __init__(self, handle: int, store: Store, record: Record, session: int | None = None) -> None:
         self.handle = handle
@@ -55,6 +56,7 @@ class Object:
         self.cls, self.key_type = kind_of(record)
         self.private = is_private(record)
         self._public: dict[int, Value] | None = None
+        self._turn = 0  # how many records it has taken since
 
     @property
     def is_key(self) -> bool:
@@ -62,15 +64,27 @@ class Object:
 
     def refresh(self) -> None:
         """Read the record again. Raises ObjectGone."""
-        self.changed(self.store.load(self.uid))
+        turn = self._turn
+        while not self._take(self.store.load(self.uid), turn):
+            turn = self._turn  # what another thread has taken meanwhile may be newer: an old right must not come back
 
     def changed(self, record: Record) -> None:
-        """Take the object's present record."""
-        if record is not self.record:
+        """Take what this thread has just made the object's record."""
+        self._take(record, None)
+
+    def _take(self, record: Record, turn: int | None) -> bool:
+        """Take a record, unless another was taken since `turn`."""
+        if record is self.record:
+            return True
+        with _taking:
+            if turn is not None and turn != self._turn:
+                return False
+            self._turn += 1
             same = record == self.record
             self.record, self.private, self._public = record, is_private(record), None
-            if not same:
-                datapath.path.end_key(self.uid)
+        if not same:
+            datapath.path.end_key(self.uid)
+        return True
 
     def material(self) -> Secret:
         """Return the object's material. Raises ObjectGone."""
@@ -166,11 +180,13 @@ class ObjectTable:
         self._changing = threading.Lock()
 
     def enter(self, store: Store, record: Record, session: int | None = None) -> Object:
-        """Return the object of this record, with the handle that it has already or a new one."""
+        """Return the object of this record, with the handle that it has already or a new one.
+
+        An object that is known keeps the record that it has: who was slow to bring this one may have an old one.
+        """
         with self._changing:
             known = self._by_uid.get(record.uid)
             if known is not None and known.store is store:
-                known.changed(record)
                 return known
             handle = known.handle if known is not None else next(self._handles)
             entered = Object(handle, store, record, session)

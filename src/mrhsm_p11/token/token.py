@@ -106,7 +106,7 @@ class Token:
     def enter(self, role: int, opened: Opened) -> tuple[Store, ...]:
         """Take the role that a PIN has opened; return the stores that are left, for the caller to close.
 
-        The caller has checked that no role is taken, and holds `changing`.
+        The caller has checked that no role is taken and that there is a session, and holds `changing`.
         """
         left, self._stores = self._stores, stores.open_all(opened, self.config)
         self.role, self.opened = role, opened
