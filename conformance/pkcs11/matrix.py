@@ -75,9 +75,15 @@ def both_ways_table(on: list[Outcome], off: list[Outcome]) -> list[str]:
     rows = []
     for each in sorted(ran, key=lambda each: (each.suite.lower(), each.place)):
         other = found.get((each.suite, each.place))
-        counted = f"{_cell(other)} | {other.in_c if other else ''} | {_cell(each)} | {each.in_c}"
-        rows.append(f"| {each.suite} | {each.place} | {counted} |")
+        ways = (f"{_cell(one)} | {_counted(one)}" for one in (other, each))
+        rows.append(f"| {each.suite} | {each.place} | {' | '.join(ways)} |")
     return ["| suite | store | on | calls in C | off | calls in C |", "|---" * 6 + "|", *rows] if rows else ["Not run."]
+
+
+def _counted(outcome: Outcome | None) -> str:
+    if outcome is None:
+        return ""
+    return "not counted" if outcome.in_c is None else str(outcome.in_c)
 
 
 def failures_table(outcomes: list[Outcome]) -> list[str]:

@@ -24,7 +24,7 @@ class Outcome:
     skips: dict[str, int] = field(default_factory=dict)
     excused: dict[str, str] = field(default_factory=dict)  # failures that are right: name -> reason
     not_run: str = ""  # why, where nothing ran
-    in_c: int = 0  # calls that the data path has served
+    in_c: int | None = 0  # calls that the data path has served; None: not counted
 
     @property
     def good(self) -> bool:
