@@ -89,11 +89,9 @@ static void load_openssl(void)
  * version answers before anything is started. */
 static int python_is_foreign(void)
 {
-    char wanted[16];
     Dl_info place = {0};
 
-    snprintf(wanted, sizeof wanted, "%d.%d.", PY_MAJOR_VERSION, PY_MINOR_VERSION);
-    if (strncmp(Py_GetVersion(), wanted, strlen(wanted)) == 0)
+    if (python_is_of_our_version())
         return 0;
     dladdr((void *)Py_GetVersion, &place);
     snprintf(why_isolated, sizeof why_isolated, "built for Python %d.%d, but this process already contains Python %.*s (%s)",
@@ -318,6 +316,11 @@ static int start_locked(void)
     return !serving && needs_isolation() ? start_isolated() : start_here();
 }
 
+static void take_start_mutex(void)
+{
+    pthread_mutex_lock(&start_mutex);
+}
+
 /* Threads that an import may make inherit a mask that blocks every signal: signals stay the host's. */
 static CK_RV start(void)
 {
@@ -330,7 +333,8 @@ static CK_RV start(void)
     sigfillset(&everything);
     pthread_sigmask(SIG_BLOCK, &everything, &before);
     pthread_once(&watch_fork_once, watch_fork);
-    pthread_mutex_lock(&start_mutex);
+    if (pthread_mutex_trylock(&start_mutex))
+        wait_without_gil(take_start_mutex); /* for another thread's start, which imports */
     if (atomic_load(&state) == NOT_STARTED) {
         starting_here = 1;
         call_begin(); /* a fork by the host's Python waits for it as for a call */

@@ -58,20 +58,30 @@ static __thread int gate_is_ours; /* this thread has closed it, to fork, and goe
 #define THREAD_STATE_WITH_GIL _PyThreadState_UncheckedGet
 #endif
 
+/* Another version may lack what is asked of Python here; nobody needs the GIL of such a host for us. */
+static int python_is_of_our_version(void)
+{
+    char ours[16];
+
+    snprintf(ours, sizeof ours, "%d.%d.", PY_MAJOR_VERSION, PY_MINOR_VERSION);
+    return strncmp(Py_GetVersion(), ours, strlen(ours)) == 0;
+}
+
 /* PyGILState_Check() says yes to all in a host that has ever had a second interpreter. */
 static int holds_gil(void)
 {
-    PyThreadState *own = Py_IsInitialized() ? PyGILState_GetThisThreadState() : NULL;
+    PyThreadState *own = Py_IsInitialized() && python_is_of_our_version() ? PyGILState_GetThisThreadState() : NULL;
 
     return own && own == THREAD_STATE_WITH_GIL();
 }
 
-/* A caller that keeps the GIL must not keep it from the thread that has closed the gate: that needs it to fork. */
-static void gate_wait_without_gil(void)
+/* Wait as `wait` does. A caller that keeps the GIL (not every binding lets go of it) must not keep it from the thread
+ * that is waited for, which may need it. */
+static void wait_without_gil(void (*wait)(void))
 {
     PyThreadState *own = holds_gil() ? PyEval_SaveThread() : NULL;
 
-    gate_go_in();
+    wait();
     if (own)
         PyEval_RestoreThread(own);
 }
@@ -86,7 +96,7 @@ static void call_begin(void)
     if (UNLIKELY(gate_is_ours))
         return;
     if (UNLIKELY(!gate_try()))
-        gate_wait_without_gil();
+        wait_without_gil(gate_go_in); /* for the thread that has closed it, to fork */
 }
 
 static void call_end(void)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fix_native import ISOLATED
 
 import build_ffi
 from mrhsm_p11.constants import CKR
@@ -87,6 +88,12 @@ def test_every_dependency_is_either_checked_in_a_python_host_or_not_used_there()
 def test_a_python_of_our_version_lends_its_interpreter(library_path: Path, host_home: Path) -> None:
     ended = run(sys.executable, "-c", CALL, library_path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\n", "")
+
+
+@pytest.mark.skipif(ISOLATED, reason="nothing is imported here then")
+def test_threads_that_keep_the_gil_may_start_the_library_together(library_path: Path, host_home: Path) -> None:
+    ended = run(sys.executable, HERE / "start_together.py", library_path)
+    assert (ended.returncode, ended.stdout) == (0, f"[0, {int(CKR.CRYPTOKI_ALREADY_INITIALIZED)}] 0\n"), ended.stderr
 
 
 def test_a_python_host_is_given_no_imports_before_it_needs_them(library_path: Path, host_home: Path) -> None:
