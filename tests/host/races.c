@@ -7,7 +7,7 @@
 
 #include "phases.h"
 
-enum { WORKERS = 4, SESSIONS = 4, AGAIN = 3, TEXT = 300, PART = 100, MOST = 512 };
+enum { WORKERS = 4, SESSIONS = 4, AGAIN = 3, TEXT = 300, PART = 100, MOST = 512, LABEL = 40 };
 enum key { AES, HMAC, RSA, EC, EC_PUBLIC, PLAIN, KEYS, KEYLESS, COPIED = EC_PUBLIC };
 
 static CK_OBJECT_HANDLE originals[COPIED]; /* of those that are destroyed */
@@ -194,11 +194,13 @@ static void must(const char *what, CK_RV rv)
     _exit(7);
 }
 
+static pid_t run_by; /* the key manager may have keys of other runs */
+
 static char *label(const char *kind, int key)
 {
-    static char made[16]; /* for the first thread */
+    static char made[LABEL]; /* for the first thread */
 
-    snprintf(made, sizeof made, "%s %d", kind, key);
+    snprintf(made, sizeof made, "%s %d of %d", kind, key, (int)run_by);
     return made;
 }
 
@@ -253,15 +255,15 @@ static void make_pair(enum key key, const char *public_kind, CK_MECHANISM_TYPE h
 {
     CK_MECHANISM mechanism = {how, NULL, 0};
     CK_OBJECT_HANDLE made[2];
-    char private_label[16];
+    char private_label[LABEL];
+    CK_ULONG private_bytes = strlen(strcpy(private_label, label("original", key)));
     CK_ATTRIBUTE public[] = {{CKA_LABEL, label(public_kind, EC_PUBLIC), strlen(label(public_kind, EC_PUBLIC))},
                              {CKA_TOKEN, &yes, 1},
                              {CKA_PRIVATE, &yes, 1},
                              {CKA_VERIFY, &yes, 1},
                              size};
-    CK_ATTRIBUTE private[] = {{CKA_LABEL, private_label, 0}, {CKA_TOKEN, &yes, 1}, {CKA_SIGN, &yes, 1}};
+    CK_ATTRIBUTE private[] = {{CKA_LABEL, private_label, private_bytes}, {CKA_TOKEN, &yes, 1}, {CKA_SIGN, &yes, 1}};
 
-    private[0].ulValueLen = (CK_ULONG)snprintf(private_label, sizeof private_label, "original %d", key);
     must("pair", p11->C_GenerateKeyPair(own, &mechanism, public, 5, private, 3, &made[0], &made[1]));
 }
 
@@ -477,6 +479,7 @@ static void learn(void)
 
 int main(int count, char **words)
 {
+    run_by = getpid();
     p11 = load(words[1], RTLD_LAZY);
     must("initialize", p11->C_Initialize(NULL));
     must("session", open_session(&own));
