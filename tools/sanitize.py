@@ -64,7 +64,8 @@ def tool(name: str) -> Tool:
         return Tool(name, ("-g", "-O1"), ("valgrind", "-q", *options, *leaks, suppressions))
     if name == "thread":
         options = ("-g", "-O1", "-fsanitize=thread", "-fno-sanitize-recover=all")
-        return Tool(name, options, environment={"TSAN_OPTIONS": f"{told}:halt_on_error=1"})
+        unseen = f"suppressions={RULES / 'thread.supp'}"
+        return Tool(name, options, environment={"TSAN_OPTIONS": f"{told}:{unseen}:halt_on_error=1"})
     runtime = subprocess.run(["cc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True).stdout
     return Tool(
         name,
