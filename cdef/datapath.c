@@ -318,5 +318,6 @@ static struct context *context_copy(const struct context *context)
     return NULL;
 }
 
+#include "datapath_keywrap.c"
 #include "datapath_wrap.c"
 #include "datapath_unwrap.c"

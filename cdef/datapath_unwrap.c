@@ -15,6 +15,14 @@ static int before_filling(const CK_BYTE *plain, CK_ULONG count)
     return (int)(count - filling);
 }
 
+static CK_RV open_wrapped(struct context *context, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out, CK_ULONG *count)
+{
+    if (!is_keywrap(context))
+        return cipher_make(context, STEP_ONCE, in, n, out, count);
+    *count = n - HALF;
+    return keyunwrap(context, in, n, out) ? CKR_OK : PASS;
+}
+
 /* Decrypt to at most as many bytes; return how many there are, -1 where it does not open. */
 static int unwrap_with(struct context *context, const struct parameter *given, const CK_BYTE *in, CK_ULONG n, CK_BYTE *out)
 {
@@ -24,7 +32,7 @@ static int unwrap_with(struct context *context, const struct parameter *given, c
     if ((context->terms.shape == SHAPE_NONE && given->vector_bytes) || !parameter_fits(&context->terms, given))
         return -1;
     openssl.ERR_set_mark();
-    rv = context_begin(context, given) ? cipher_make(context, STEP_ONCE, in, n, out, &count) : PASS;
+    rv = context_begin(context, given) ? open_wrapped(context, in, n, out, &count) : PASS;
     openssl.ERR_pop_to_mark();
     if (rv != CKR_OK)
         return -1;

@@ -91,8 +91,11 @@ static CK_RV wrap_filled(struct context *context, const struct wrapped *key, CK_
     int given = 0, wrapped;
 
     openssl.ERR_set_mark();
-    wrapped = openssl.EVP_CipherUpdate(context->evp, made, &given, key->bytes, (int)in_bytes) == 1 &&
-              (CK_ULONG)given == needed;
+    if (is_keywrap(context))
+        wrapped = keywrap(context, key->bytes, in_bytes, made);
+    else
+        wrapped = openssl.EVP_CipherUpdate(context->evp, made, &given, key->bytes, (int)in_bytes) == 1 &&
+                  (CK_ULONG)given == needed;
     openssl.ERR_pop_to_mark();
     if (wrapped)
         memcpy(out, made, needed);

@@ -105,7 +105,7 @@ static void sink(int family, CK_ULONG session, CK_OBJECT_HANDLE key)
 static void unwrap_once(CK_ULONG session, CK_OBJECT_HANDLE key, const CK_BYTE *wrapped, CK_ULONG n)
 {
     struct terms terms = {.token = TOKEN, .key = key, .mechanism = CKM_AES_KEY_WRAP, .family = FAMILY_UNWRAP,
-                          .method = METHOD_KEYWRAP, .mark = key, .lease_ms = 1000, .algorithm = "AES-256-WRAP"};
+                          .method = METHOD_KEYWRAP, .mark = key, .lease_ms = 1000, .algorithm = "AES-256-ECB"};
     struct parameter none = {0};
     CK_BYTE out[WRAPPED_BYTES];
     int count;
@@ -123,7 +123,7 @@ static void wrap_once(CK_ULONG session, CK_OBJECT_HANDLE wrapping, CK_OBJECT_HAN
 {
     static const CK_BYTE right[8] = {0x16, 0xe2, 0xc6, 0xa7, 0xb5, 0xe7, 0x8d, 0x34};
     struct terms terms = {.token = TOKEN, .key = wrapping, .mechanism = CKM_AES_KEY_WRAP, .family = FAMILY_WRAP,
-                          .method = METHOD_KEYWRAP, .mark = wrapping, .lease_ms = 1000, .algorithm = "AES-256-WRAP"};
+                          .method = METHOD_KEYWRAP, .mark = wrapping, .lease_ms = 1000, .algorithm = "AES-256-ECB"};
     CK_MECHANISM mechanism = {CKM_AES_KEY_WRAP, NULL, 0};
     CK_ULONG seen = datapath_changes(), out_bytes = 40;
     CK_BYTE out[40];

@@ -35,8 +35,8 @@ _AES = {
 }
 _AES_WRAPS = {
     **{each: _AES[each] for each in (("block", "ecb"), ("block", "cbc"), ("block", "cbc-pad"))},
-    ("keywrap", "kw"): Native("KEYWRAP", "NONE", "AES-{}-WRAP"),
-    ("keywrap", "kw-pkcs7"): Native("KEYWRAP_PADDED", "NONE", "AES-{}-WRAP"),
+    ("keywrap", "kw"): Native("KEYWRAP", "NONE", "AES-{}-ECB"),
+    ("keywrap", "kw-pkcs7"): Native("KEYWRAP_PADDED", "NONE", "AES-{}-ECB"),
     ("keywrap", "kwp"): Native("KEYWRAP_KWP", "NONE", "AES-{}-WRAP-PAD"),
 }
 _HASHED = {
