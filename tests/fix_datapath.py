@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from fix_tokens import TokenOnDisk
 from p11 import Cryptoki
 
 from mrhsm_p11 import datapath
+from mrhsm_p11.constants import CKR
+from mrhsm_p11.mapping.mechanisms import MechanismRow
 
 
 class LoggedIn:
@@ -28,6 +30,18 @@ class LoggedIn:
         before = datapath.path.served()
         work()
         return datapath.path.served() - before
+
+    def is_served(self, call: Callable[..., tuple[int, object]], *arguments: Any) -> bool:
+        """Tell whether C serves a call by now, made so often that Python has let it; each time it succeeds."""
+        answers = [call(*arguments) for _ in range(2)]
+        served = self.served(lambda: answers.append(call(*arguments)))
+        assert [answer[0] for answer in answers] == [CKR.OK] * 3
+        return served > 0
+
+
+def wrapping_parameter(row: MechanismRow) -> bytes | None:
+    """Return the parameter of a mechanism that wraps with AES."""
+    return bytes(range(16)) if row.family == "block" and row.mode in ("cbc", "cbc-pad") else None
 
 
 B = TypeVar("B", bound=LoggedIn)

@@ -42,7 +42,7 @@ class Object:
     """One object of a token or of a session, read from its store.
 
     `record` is what was last read; `refresh` reads it again. Values that come from the material are asked of the store
-    when needed; the public ones are kept.
+    when needed; the public ones are kept, and `private`, which every use of a handle asks for.
     """
 
     __slots__ = ("_public", "_turn", "cls", "handle", "key_type", "private", "record", "session", "store", "uid")
